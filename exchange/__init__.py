@@ -1,0 +1,1 @@
+"""The exchange: gateway, sequencer, journal, follower, ledger and what runs them."""

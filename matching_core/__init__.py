@@ -1,0 +1,1 @@
+"""The market: its plain definition and the compiled core that equals it. Pure."""

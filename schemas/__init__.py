@@ -1,0 +1,1 @@
+"""What all parties share: types, limits, the session protocol, tokens. Pure but for `link`."""

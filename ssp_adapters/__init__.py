@@ -1,0 +1,1 @@
+"""The door of operators: from engines and price lists to offers."""
