@@ -18,7 +18,7 @@ VERSION_MIN: Final = 1
 VERSION_MAX: Final = 1
 
 U32 = Annotated[int, Meta(ge=0, le=2**32 - 1)]
-U64 = Annotated[int, Meta(ge=0, le=2**64 - 1)]
+U64 = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 CancelAfter = Annotated[int, Meta(ge=limits.CANCEL_AFTER_US_MIN, le=limits.CANCEL_AFTER_US_MAX)]
 PublicKey = Annotated[str, Meta(min_length=40, max_length=40)]  # CURVE, Z85
 
