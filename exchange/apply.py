@@ -1,27 +1,31 @@
 """The one way from a record of the journal to the market and the registry.
 
-The exchange after a restart, the follower, replay and export all read the journal through this, so
-they cannot differ in what a record means.
+The exchange itself, recovery, the follower, replay and export all go through this, so they cannot
+differ in what a record means.
 """
 
 from dataclasses import dataclass
+from typing import Final
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from exchange import notes
-from exchange.journal.reader import Record
-from exchange.journal.record import FRAME, NOTE, RARE
+from exchange.journal.record import Kind, Record
 from exchange.registry import Agent, Registry
-from matching_core.event_rows import EVENT_WORDS
+from matching_core.event_rows import COLUMNS, EVENT_WORDS
 from matching_core.market import Market
 from schemas import commands, records
 
-NO_EVENTS: NDArray[np.int64] = np.empty((0, EVENT_WORDS), np.int64)
-ROLE_NUMBER = {"buyer": 0, "operator": 1}  # as in MARKET_FILE.md's `complete`; others send no such
+NO_EVENTS: Final[NDArray[np.int64]] = np.empty((0, EVENT_WORDS), np.int64)
+ROLE_NUMBER: Final = {"buyer": 0, "operator": 1}  # of `complete`; others send no hot command of these
+REJECTED: Final = records.EVENT_TYPES.index("rejected")
+TYPE_COLUMN: Final = COLUMNS.index("type")
+REASON_COLUMN: Final = COLUMNS.index("reason")
 
-_COMMANDS = msgspec.msgpack.Decoder(commands.AnyCommand)
+_COMMANDS: Final = msgspec.msgpack.Decoder(commands.AnyCommand)
+_ENCODER: Final = msgspec.msgpack.Encoder()
 
 
 @dataclass(slots=True)
@@ -36,20 +40,14 @@ class JournalApplier:
 
         A rejected command returns its `rejected` row; a note or a padding returns no rows.
         """
-        if record.kind == FRAME:
+        if record.kind == Kind.FRAME:
             self.registry.numbered(record.agent, record.epoch, record.message, record.count)
             return self.frame(record.payload, record.agent, record.at_ns)
-        if record.kind == RARE:
+        if record.kind == Kind.RARE:
             self.registry.numbered(record.agent, record.epoch, record.message, 1)
-            command = decode_command(record.payload)
-            rows = self.market.apply(command)
-            return rows
-        if record.kind == NOTE:
-            note = notes.decode(record.payload)
-            if isinstance(note, notes.AdapterSetNote):
-                handle = self.market.intern_adapter_set(note.adapters)
-                assert handle == note.handle
-            self.registry.apply(note)
+            return self.rare(decode_command(record.payload), record.agent)
+        if record.kind == Kind.NOTE:
+            self.note(notes.decode(record.payload))
             self.registry.numbered(record.agent, record.epoch, record.message, 1)
         return NO_EVENTS
 
@@ -57,10 +55,26 @@ class JournalApplier:
         """Apply the hot records of a frame as it stands in the journal."""
         kind, batch = frame_records(payload)
         agent = self.registry.agent(agent_index) if agent_index else None
-        member = 0 if agent is None else member_handle(self.market, agent)
-        number = 0 if agent is None else agent.number
-        role = 0 if agent is None else ROLE_NUMBER.get(agent.role, 0)
-        return self.market.apply_frame(kind, batch, member, number, at_ns, role=role)
+        if agent is None:
+            return self.market.apply_frame(kind, batch, 0, 0, at_ns)
+        member = member_handle(self.market, agent)
+        role = ROLE_NUMBER.get(agent.role, 0)
+        return self.market.apply_frame(kind, batch, member, agent.number, at_ns, role=role)
+
+    def rare(self, command: commands.AnyCommand, agent_index: int) -> NDArray[np.int64]:
+        """Apply a rare command; a campaign, deal or adapter counts as its sender's registration."""
+        rows = self.market.apply(command)
+        if isinstance(command, commands.Campaign | commands.Deal | commands.Adapter):
+            member = self.registry.agent(agent_index).member if agent_index else ""
+            self.registry.count_registration(member, commands.name_of(command))
+        return rows
+
+    def note(self, note: notes.AnyNote) -> None:
+        """Fold a note; a set of adapters becomes known to the core under the handle it was given."""
+        if isinstance(note, notes.AdapterSetNote):
+            handle = self.market.intern_adapter_set(note.adapters)
+            assert handle == note.handle
+        self.registry.apply(note)
 
 
 def frame_records(payload: memoryview | bytes) -> tuple[int, np.ndarray]:
@@ -76,8 +90,20 @@ def decode_command(payload: memoryview | bytes) -> commands.AnyCommand:
     return _COMMANDS.decode(payload)
 
 
+def encode_command(command: commands.AnyCommand) -> bytes:
+    """Return a rare command as it stands in the journal."""
+    return _ENCODER.encode(command)
+
+
 def member_handle(market: Market, agent: Agent) -> int:
     """Return the core's handle of the agent's member; 0 for admin and verifier."""
     if agent.role not in ROLE_NUMBER:
         return 0
     return market.names.handle(agent.role, agent.member)
+
+
+def rejection(rows: NDArray[np.int64], seq_row: int = -1) -> int:
+    """Return the number of the reason when the command's last row says it was rejected, else 0."""
+    if len(rows) == 0 or rows[seq_row, TYPE_COLUMN] != REJECTED:
+        return 0
+    return int(rows[seq_row, REASON_COLUMN])
