@@ -1,0 +1,1 @@
+"""Admission: what is refused before it is numbered. Nothing refused here reaches the journal."""

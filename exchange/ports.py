@@ -1,0 +1,68 @@
+"""Addresses: `*` in a setting becomes a port once, and stays that port for the data folder.
+
+A restarted exchange must be found where its clients look for it, so what was chosen is written to
+DATA/run/ports.json before anything is bound.
+"""
+
+import socket
+from pathlib import Path
+from typing import Final
+
+import msgspec
+from msgspec import Struct
+
+from exchange.config import Config
+
+PORTS_NAME: Final = "ports.json"
+
+
+class Addresses(Struct, frozen=True, kw_only=True):
+    """Where each door of this data folder is bound."""
+
+    commands: str
+    events: str
+    tape: str
+    http: str  # host:port
+
+
+def resolve(config: Config) -> Addresses:
+    """Return the addresses, choosing free ports for those that say `*` and were never chosen."""
+    path = config.run_folder / PORTS_NAME
+    chosen = _chosen(path)
+    wanted = {
+        "commands": config.exchange.commands_bind,
+        "events": config.follower.events_bind,
+        "tape": config.follower.tape_bind,
+        "http": config.follower.http_bind,
+    }
+    held: list[socket.socket] = []
+    addresses = {}
+    for name, address in wanted.items():
+        if not address.endswith(":*"):
+            addresses[name] = address
+        elif chosen.get(name, "").startswith(address[:-1]):
+            addresses[name] = chosen[name]
+        else:
+            host = address[:-2].removeprefix("tcp://")
+            # Held until all are chosen, so that no two doors get one port.
+            held.append(socket.create_server((host, 0)))
+            addresses[name] = f"{address[:-1]}{held[-1].getsockname()[1]}"
+    for listener in held:
+        listener.close()
+    result = Addresses(**addresses)
+    if addresses != chosen:
+        path.write_bytes(msgspec.json.encode(result))
+    return result
+
+
+def load(config: Config) -> Addresses:
+    """Read the addresses that `resolve` chose; raises FileNotFoundError before the first serve."""
+    raw = (config.run_folder / PORTS_NAME).read_bytes()
+    return msgspec.json.decode(raw, type=Addresses)
+
+
+def _chosen(path: Path) -> dict[str, str]:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=dict[str, str])
+    except (FileNotFoundError, msgspec.MsgspecError):
+        return {}
