@@ -1,0 +1,1 @@
+"""What starts the parts of the exchange, watches them and stops them."""
