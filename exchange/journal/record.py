@@ -1,0 +1,212 @@
+"""The journal's record: one header of 80 bytes, its payload, zeros to a multiple of 8.
+
+All fields little-endian; a *position* is a byte offset in the whole journal, always a multiple of 8.
+
+    offset  0        4        8     10      12       16               24               32
+            +--------+--------+-----+-------+--------+----------------+----------------+
+            | crc    | length | kind|version| market | position       | synced         |
+         32 +--------+--------+-----+-------+--------+----------------+----------------+
+            | seq             | count       | agent  | at_ns          | message        |
+         64 +--------+--------+-------------+--------+----------------+----------------+
+            | epoch  | reserved| prior      | check  | payload (length bytes), zeros …
+            +--------+---------+------------+--------+---------------------------------
+
+    crc       CRC-32 of every byte that follows, zeros included: no byte of a journal is unwatched
+    length    bytes of payload
+    kind      1 FRAME  hot records of one type, payload = the wire frame
+              2 RARE   one core command, msgpack
+              3 NOTE   beside the core: member, key, session, registration …, msgpack
+              4 PAD    the rest of the segment is unused; its payload is neither written nor watched
+    version   of this layout
+    market    of the data folder: a record of another folder is never taken for one of ours
+    position  of the record itself: what a recycled segment still holds from its earlier life
+              carries its old position, so it is never taken for new
+    synced    end of what was durable when this was written, at most `position`: a later record thus
+              proves that damage before `synced` is no torn tail (recovery.py)
+    seq       number of its first core command; the next one's when it holds none
+    count     core commands in it
+    agent     who sent it, `message` the number of its first record in that agent's session of
+              `epoch` (0: none)
+    at_ns     the sequencer's time, nanoseconds since the Unix epoch
+    prior     crc of the record before, 0 at position 0: the chain
+    check     CRC-32 of bytes 4 to 75: a header can be believed (its `synced` is evidence) even where
+              its payload was torn off
+
+CRC-32 finds every error of one burst up to 32 bits, hence every flipped bit; position, market and
+prior settle what a CRC cannot: good records in the wrong place.
+"""
+
+import struct
+from enum import IntEnum
+from typing import Final, NamedTuple
+from zlib import crc32
+
+import numpy as np
+
+VERSION: Final = 1
+
+HEADER: Final = np.dtype(
+    [
+        ("crc", "<u4"),
+        ("length", "<u4"),
+        ("kind", "<u2"),
+        ("version", "<u2"),
+        ("market", "<u4"),
+        ("position", "<u8"),
+        ("synced", "<u8"),
+        ("seq", "<u8"),
+        ("count", "<u4"),
+        ("agent", "<u4"),
+        ("at_ns", "<i8"),
+        ("message", "<u8"),
+        ("epoch", "<u4"),
+        ("reserved", "<u4"),
+        ("prior", "<u4"),
+        ("check", "<u4"),
+    ]
+)
+HEADER_BYTES: Final = 80
+PAYLOAD_BYTES_MAX: Final = 1 << 20  # A frame of 1,024 records of 256 bytes is a quarter of it.
+FIRST_SEQ: Final = 1  # MARKET_FILE.md: the first line has number 1.
+
+# The same layout for one record at a time: a structured scalar costs ten times a struct.
+FIELDS: Final = struct.Struct("<IIHHIQQQIIqQIIII")
+_BODY: Final = struct.Struct("<IHHIQQQIIqQIII")
+_WORD: Final = struct.Struct("<I")
+_CHECK_AT: Final = 76
+_ZEROS: Final = tuple(bytes(n) for n in range(8))
+
+assert HEADER.itemsize == FIELDS.size == HEADER_BYTES
+assert _BODY.size == _CHECK_AT - 4
+assert HEADER.fields is not None
+assert HEADER.fields["check"][1] == _CHECK_AT
+assert HEADER.fields["position"][1] == 16  # walk.py looks for this word.
+
+
+class Kind(IntEnum):
+    """What a record's payload is."""
+
+    FRAME = 1
+    RARE = 2
+    NOTE = 3
+    PAD = 4
+
+
+class Record(NamedTuple):
+    """One record as read: the header's fields, the payload, and the position that follows it.
+
+    `payload` is a read-only view of a buffer that is never written again: keep it as long as needed.
+    """
+
+    kind: int
+    version: int
+    market: int
+    position: int
+    synced: int
+    seq: int
+    count: int  # type: ignore[assignment]  # hides tuple.count, which nobody calls on a record
+    agent: int
+    at_ns: int
+    message: int
+    epoch: int
+    prior: int
+    crc: int
+    payload: memoryview
+    end: int
+
+
+def padded(length: int) -> int:
+    """Give the bytes that a record with `length` bytes of payload takes up."""
+    return HEADER_BYTES + ((length + 7) & -8)
+
+
+def encode(
+    into: memoryview,
+    start: int,
+    payload: bytes | bytearray | memoryview,
+    kind: int,
+    market: int,
+    position: int,
+    synced: int,
+    seq: int,
+    count: int,
+    agent: int,
+    at_ns: int,
+    message: int,
+    epoch: int,
+    prior: int,
+) -> int:
+    """Write a record at `into[start:]` and return its crc, the next record's `prior`.
+
+    `payload` is bytes or a view of format "B"; `into` must have room for `padded(len(payload))`.
+    Raises struct.error for a value outside its field; `into` is then overwritten in part.
+    """
+    length = len(payload)
+    body = start + HEADER_BYTES
+    end = body + length
+    _BODY.pack_into(
+        into,
+        start + 4,
+        length,
+        kind,
+        VERSION,
+        market,
+        position,
+        synced,
+        seq,
+        count,
+        agent,
+        at_ns,
+        message,
+        epoch,
+        0,
+        prior,
+    )
+    check_at = start + _CHECK_AT
+    _WORD.pack_into(into, check_at, crc32(into[start + 4 : check_at]))
+    into[body:end] = payload
+    if length & 7:  # The buffer is used again and again: what stood here before must not show.
+        rest = -length & 7
+        into[end : end + rest] = _ZEROS[rest]
+        end += rest
+    crc = crc32(into[start + 4 : end])
+    _WORD.pack_into(into, start, crc)
+    return crc
+
+
+def encode_pad(
+    into: memoryview, start: int, room: int, market: int, position: int, seq: int, prior: int
+) -> int:
+    """Write the header that declares the segment's last `room` bytes (80 or more) unused.
+
+    Returns its crc. Nothing is durable behind its own position, so `synced` stays 0: no evidence.
+    """
+    _BODY.pack_into(
+        into,
+        start + 4,
+        room - HEADER_BYTES,
+        Kind.PAD,
+        VERSION,
+        market,
+        position,
+        0,
+        seq,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+        prior,
+    )
+    check_at = start + _CHECK_AT
+    _WORD.pack_into(into, check_at, crc32(into[start + 4 : check_at]))
+    crc = crc32(into[start + 4 : start + HEADER_BYTES])
+    _WORD.pack_into(into, start, crc)
+    return crc
+
+
+def header_is_sound(head: bytes | memoryview) -> bool:
+    """Tell whether 80 bytes are a header that was written as it stands."""
+    check: int = _WORD.unpack_from(head, _CHECK_AT)[0]
+    return crc32(head[4:_CHECK_AT]) == check
