@@ -37,7 +37,6 @@ class Identity(Struct, frozen=True, kw_only=True):
 
     market: Annotated[int, Meta(ge=1, le=2**32 - 1)]
     server: KeyPair
-    follower: KeyPair
     admin: KeyPair
     verifier: KeyPair
     token_secret: str  # hex: fill tokens' site keys are derived from it
@@ -80,7 +79,6 @@ def prepare(config: Config) -> Identity:
                 Identity(
                     market=1 + secrets.randbelow(2**32 - 1),
                     server=_key_pair(),
-                    follower=_key_pair(),
                     admin=_key_pair(),
                     verifier=_key_pair(),
                     token_secret=secrets.token_hex(SECRET_BYTES),

@@ -1,0 +1,96 @@
+"""Entry of the processes that `curb serve` starts: `python -m exchange.process NAME --data DIR`.
+
+A process tells its supervisor what it does in JSON lines on standard output: progress while it
+starts, then that it is ready. SIGTERM and SIGINT ask it to stop; whatever it was doing, `kill -9` is
+as good, since start and recovery are one path.
+"""
+
+import argparse
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from exchange import config as configuration
+from exchange import logs
+from exchange.config import Config
+from schemas.startup import refuse_optimised
+
+NAMES: Final = ("exchange", "follower", "ledger")
+
+
+class Report:
+    """Tells the supervisor how far a process is."""
+
+    def __init__(self, process: str, write: Callable[[str], object]) -> None:
+        self._process = process
+        self._write = write
+
+    def progress(self, text: str, done: int, total: int) -> None:
+        """Say what is being done and how much of it is left."""
+        self._line({"process": self._process, "progress": text, "done": done, "total": total})
+
+    def ready(self) -> None:
+        """Say that the process serves."""
+        self._line({"process": self._process, "ready": True})
+
+    def _line(self, fields: dict[str, object]) -> None:
+        try:
+            self._write(msgspec.json.encode(fields).decode() + "\n")
+        except BrokenPipeError:
+            # The supervisor is gone; that is for its own supervisor to notice.
+            return
+
+
+def run(name: str, config: Config, stop: threading.Event, report: Report) -> None:
+    """Run one process until `stop` is set; raises what ended it."""
+    if name == "exchange":
+        from exchange.round import run as run_exchange
+
+        run_exchange(config, stop, report)
+    elif name == "follower":
+        from exchange.follower.main import run as run_follower
+
+        run_follower(config, stop, report)
+    else:
+        from exchange.ledger.main import run as run_ledger
+
+        run_ledger(config, stop, report)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Parse the command line, run, and return the exit code: 0 stopped, 1 failed."""
+    refuse_optimised()
+    parser = argparse.ArgumentParser(prog="python -m exchange.process")
+    parser.add_argument("name", choices=NAMES)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--config", type=Path)
+    given = parser.parse_args(arguments)
+    config = configuration.load(given.config, configuration.environment(), given.data)
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    logs.configure(given.name, config.logs_folder)
+    logger = logs.logger(given.name)
+    report = Report(given.name, _write_line)
+    try:
+        run(given.name, config, stop, report)
+    except Exception as error:
+        logger.exception("failed")
+        sys.stderr.write(f"{given.name}: {type(error).__name__}: {error}\n")
+        return 1
+    logger.info("stopped")
+    return 0
+
+
+def _write_line(line: str) -> None:
+    sys.stdout.write(line)
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,178 @@
+"""The whole exchange of one data folder: PostgreSQL, exchange, follower, ledger writer.
+
+    prepare ─► exchange ─► follower ─► ledger      each restarted alone when it dies
+       └────► PostgreSQL ─────────────────┘        the exchange waits for none of the others
+"""
+
+import fcntl
+import os
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from exchange import identity, ports
+from exchange.config import Config
+from exchange.identity import FILE_MODE, Identity
+from exchange.ports import Addresses
+from exchange.supervisor.postgres import PostgresFailed, server_for
+from exchange.supervisor.processes import ProcessFailed, Watched, exchange_command
+from schemas.bundle import Bundle, save_bundle
+
+READY_S: Final = 300.0  # a cold compile of all kernels on a slow machine
+STATUS_NAME: Final = "status.json"
+POSTGRES_NAME: Final = "postgres.json"
+_TICK_S: Final = 0.1
+_ORDER: Final = ("exchange", "follower", "ledger")
+
+
+class Service:
+    """Runs the processes of a data folder; use as a context manager or start/stop.
+
+    `heard` is told every progress line of every process, `{"process": …, "progress": …}`.
+    Raises ProcessFailed naming the process and its log, PostgresFailed naming its own.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        config_path: Path | None = None,
+        heard: Callable[[dict[str, Any]], None] = lambda _: None,
+    ) -> None:
+        self.config = config
+        self._config_path = config_path
+        self._heard = heard
+        self._stop = threading.Event()
+        self._lock: int | None = None
+        self.identity: Identity = identity.prepare(config)
+        self._take_lock()
+        self.addresses: Addresses = ports.resolve(config)
+        self.postgres = server_for(config.data, config.postgres.dsn or None)
+        environment = dict(os.environ)
+        self.processes = {
+            name: Watched(
+                name,
+                exchange_command(name, config.data, config_path),
+                config.logs_folder / f"{name}.log",
+                environment,
+                heard,
+            )
+            for name in _ORDER
+        }
+
+    def start(self) -> None:
+        """Start everything and return when it serves."""
+        self.write_bundles()
+        self.processes["exchange"].start()
+        self._heard({"process": "postgres", "progress": "starting", "done": 0, "total": 1})
+        dsn = self.postgres.start()
+        self._heard({"process": "postgres", "progress": "starting", "done": 1, "total": 1})
+        identity.write_private(
+            self.config.run_folder / POSTGRES_NAME, msgspec.json.encode({"dsn": dsn})
+        )
+        self._await("exchange")
+        for name in ("follower", "ledger"):
+            self.processes[name].start()
+        for name in ("follower", "ledger"):
+            self._await(name)
+        self._write_status()
+
+    def watch(self, stop: threading.Event, tick: Callable[[], None] = lambda: None) -> None:
+        """Keep everything running until `stop`; calls `tick` ten times a second."""
+        while not stop.wait(_TICK_S):
+            self.tend()
+            tick()
+
+    def tend(self) -> None:
+        """Start again what died since the last call."""
+        for process in self.processes.values():
+            code = process.watch()
+            if code is not None:
+                self._heard({"process": process.name, "died": code, "log": str(process.log)})
+        if self.postgres.log_path is not None and self.postgres.pid is None:
+            try:
+                self.postgres.start()
+            except PostgresFailed as error:
+                self._heard({"process": "postgres", "died": str(error)})
+        self._write_status()
+
+    def stop(self) -> None:
+        """Stop in the order in which each one's input ends: exchange, follower, ledger, PostgreSQL."""
+        for name in _ORDER:
+            self.processes[name].stop()
+        self.postgres.stop()
+        (self.config.run_folder / STATUS_NAME).unlink(missing_ok=True)
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def __enter__(self) -> "Service":
+        """Start; whatever was started is stopped when the start fails."""
+        try:
+            self.start()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop everything."""
+        self.stop()
+
+    def write_bundles(self) -> None:
+        """Write the admin's and the verifier's bundles where the host's commands look for them."""
+        for role, pair in (("admin", self.identity.admin), ("verifier", self.identity.verifier)):
+            bundle = Bundle(
+                member=role,
+                role=role,
+                agent=0,
+                public_key=pair.public,
+                secret_key=pair.secret,
+                server_key=self.identity.server.public,
+                commands_address=self.addresses.commands,
+                events_address=self.addresses.events,
+                tape_address=self.addresses.tape,
+                market=self.identity.market,
+            )
+            save_bundle(bundle, bundle_path(self.config, role))
+
+    def _await(self, name: str) -> None:
+        process = self.processes[name]
+        deadline = time.monotonic() + READY_S
+        while not process.ready.wait(_TICK_S):
+            if process.pid is None:
+                raise ProcessFailed(f"{name} ended before it was ready: see {process.log}")
+            if time.monotonic() > deadline:
+                raise ProcessFailed(f"{name} is not ready after {READY_S:.0f} s: {process.log}")
+
+    def _take_lock(self) -> None:
+        path = self.config.run_folder / "lock"
+        self._lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, FILE_MODE)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(self._lock)
+            raise ProcessFailed(f"{self.config.data}: already served by another process") from None
+
+    def _write_status(self) -> None:
+        status = {
+            "market": self.identity.market,
+            "addresses": msgspec.to_builtins(self.addresses),
+            "processes": {
+                name: {"pid": process.pid, "starts": process.starts, "ready": process.ready.is_set()}
+                for name, process in self.processes.items()
+            },
+            "postgres": {"pid": self.postgres.pid},
+        }
+        path = self.config.run_folder / STATUS_NAME
+        part = path.with_name(path.name + ".part")
+        part.write_bytes(msgspec.json.encode(status))
+        part.replace(path)
+
+
+def bundle_path(config: Config, role: str) -> Path:
+    """Return where the bundle of the host's own admin or verifier is."""
+    return config.keys_folder / f"{role}.bundle.json"
