@@ -57,6 +57,18 @@ CANCEL_AFTER_US_DEFAULT: Final = 3_000_000
 CANCEL_AFTER_US_MIN: Final = 1_000_000
 CANCEL_AFTER_US_MAX: Final = 60_000_000
 HEARTBEAT_US: Final = 1_000_000
+HEARTBEATS_MISSED: Final = 3  # silence of this many is noticed by either end
+# What a client may have under way unanswered, and what the exchange keeps to answer again: as many,
+# so that within the bytes every repeat after a reconnect gets its first answer.
+UNANSWERED_FRAMES_MAX: Final = 256
+ANSWERS_KEPT_MAX: Final = UNANSWERED_FRAMES_MAX
+UNANSWERED_BYTES_MAX: Final = 16 << 20
+ANSWER_BYTES_KEPT_MAX: Final = 4 << 20  # one full answer of 4,096 fills is 0.75 MiB
+# Frames queued per peer before a send is told "full" or a peer is no longer read from.
+SERVER_SEND_FRAMES_MAX: Final = 256
+SERVER_RECEIVE_FRAMES_MAX: Final = 64
+CLIENT_FRAMES_MAX: Final = 1_024
+TAPE_FRAMES_MAX: Final = 4_096  # beyond it the publisher drops, and the numbers show the gap
 
 # ----------------------------------------------------------------------------- rules at the start
 TAKE_RATE_PPM_START: Final = 0

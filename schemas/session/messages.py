@@ -33,6 +33,7 @@ class Establish(Message, frozen=True, kw_only=True, tag="establish"):
 
     version_min: int
     version_max: int
+    request: U32 = 0  # counted by the client; a late answer to an earlier try is told apart by it
     epoch: U32 = 0
     cancel_after_us: CancelAfter = limits.CANCEL_AFTER_US_DEFAULT
     streams: Annotated[
@@ -119,6 +120,7 @@ class SiteState(Struct, frozen=True, kw_only=True):
 class Established(Message, frozen=True, kw_only=True, tag="established"):
     """Open the session: what was agreed and what the exchange remembers of this agent."""
 
+    request: int = 0  # the one of the Establish that this answers
     version: int
     epoch: int
     resumed: bool
