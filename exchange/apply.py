@@ -9,17 +9,20 @@ from typing import Final
 
 import msgspec
 import numpy as np
+from matching_core.market import Market
 from numpy.typing import NDArray
 
 from exchange import notes
 from exchange.journal.record import Kind, Record
 from exchange.registry import Agent, Registry
 from matching_core.event_rows import COLUMNS, EVENT_WORDS
-from matching_core.market import Market
 from schemas import commands, records
 
 NO_EVENTS: Final[NDArray[np.int64]] = np.empty((0, EVENT_WORDS), np.int64)
-ROLE_NUMBER: Final = {"buyer": 0, "operator": 1}  # of `complete`; others send no hot command of these
+ROLE_NUMBER: Final = {
+    "buyer": 0,
+    "operator": 1,
+}  # of `complete`; others send no hot command of these
 REJECTED: Final = records.EVENT_TYPES.index("rejected")
 TYPE_COLUMN: Final = COLUMNS.index("type")
 REASON_COLUMN: Final = COLUMNS.index("reason")

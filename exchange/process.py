@@ -49,7 +49,7 @@ class Report:
 def run(name: str, config: Config, stop: threading.Event, report: Report) -> None:
     """Run one process until `stop` is set; raises what ended it."""
     if name == "exchange":
-        from exchange.round import run as run_exchange
+        from exchange.main import run as run_exchange
 
         run_exchange(config, stop, report)
     elif name == "follower":

@@ -41,7 +41,9 @@ class Registry:
     by_name: dict[tuple[str, int], Agent] = field(default_factory=dict)  # (member, number)
     roles: dict[str, str] = field(default_factory=dict)  # of members
     adapter_sets: dict[tuple[str, ...], int] = field(default_factory=dict)
-    registrations: dict[tuple[str, str], int] = field(default_factory=dict)  # (member, kind) → count
+    registrations: dict[tuple[str, str], int] = field(
+        default_factory=dict
+    )  # (member, kind) → count
 
     def apply(self, note: AnyNote) -> None:
         """Fold one note; notes come in the journal's order."""

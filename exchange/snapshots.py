@@ -14,10 +14,10 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 import numpy as np
+from matching_core.market import Market
 
 from exchange.identity import FILE_MODE
 from exchange.registry import Registry
-from matching_core.market import Market
 
 MAGIC: Final = b"CURBSNP1"
 SUFFIX: Final = ".snap"

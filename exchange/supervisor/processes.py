@@ -60,7 +60,7 @@ class Watched:
         """Start the child; its standard error goes to its log."""
         self.ready.clear()
         with self.log.open("ab") as errors:
-            self._child = subprocess.Popen(  # noqa: S603 -- our own module, by our own interpreter
+            self._child = subprocess.Popen(
                 self._command,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,

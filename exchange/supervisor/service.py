@@ -1,7 +1,7 @@
 """The whole exchange of one data folder: PostgreSQL, exchange, follower, ledger writer.
 
-    prepare ─► exchange ─► follower ─► ledger      each restarted alone when it dies
-       └────► PostgreSQL ─────────────────┘        the exchange waits for none of the others
+prepare ─► exchange ─► follower ─► ledger      each restarted alone when it dies
+   └────► PostgreSQL ─────────────────┘        the exchange waits for none of the others
 """
 
 import fcntl
@@ -162,7 +162,11 @@ class Service:
             "market": self.identity.market,
             "addresses": msgspec.to_builtins(self.addresses),
             "processes": {
-                name: {"pid": process.pid, "starts": process.starts, "ready": process.ready.is_set()}
+                name: {
+                    "pid": process.pid,
+                    "starts": process.starts,
+                    "ready": process.ready.is_set(),
+                }
                 for name, process in self.processes.items()
             },
             "postgres": {"pid": self.postgres.pid},

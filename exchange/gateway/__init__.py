@@ -1,0 +1,1 @@
+"""The gateway: connections to agents, agents to sessions. It decides nothing about the market."""

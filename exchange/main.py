@@ -1,0 +1,103 @@
+"""The exchange process: load kernels, recover, bind, serve. The edge around `exchange.round`."""
+
+import gc
+import threading
+import time
+from typing import Final, Protocol
+
+import numpy as np
+import zmq
+from matching_core.warm import warm_up
+
+from exchange import counters, identity, logs, notes, ports, recovery
+from exchange.apply import JournalApplier
+from exchange.config import Config
+from exchange.doors import Reads
+from exchange.gateway.desks import Desks
+from exchange.identity import Identity
+from exchange.round import Clocks, Exchange, serve
+from exchange.sequencer import EXCHANGE_AGENT, Sequencer
+from schemas.link import Doorkeeper, ServerLink
+from schemas.token import TokenMaker
+
+# The host's own agents: enrolled by the folder's identity, not by anybody over the wire.
+HOST_ROLES: Final = ("admin", "verifier")
+
+
+class Reporter(Protocol):
+    """Who is told how far the start is."""
+
+    def progress(self, text: str, done: int, total: int) -> None:
+        """Say what is being done."""
+
+    def ready(self) -> None:
+        """Say that sessions are served."""
+
+
+def run(config: Config, stop: threading.Event, report: Reporter) -> None:
+    """Run the exchange of a data folder until `stop`; raises what ended it."""
+    logger = logs.logger("exchange")
+    keys = identity.load(config)
+    addresses = ports.load(config)
+    warm_up(report.progress)
+    started = recovery.start(config, keys, report.progress)
+    market, registry = started.applier.market, started.applier.registry
+    logger.info(
+        "recovered",
+        row=started.recovered.row,
+        end=started.recovered.end_position,
+        trimmed_bytes=started.recovered.trimmed_bytes,
+        seq=market.seq,
+    )
+    sequencer = Sequencer(
+        started.writer, next_seq=started.recovered.next_seq, last_at_ns=started.at_ns
+    )
+    sequencer.begin(time.time_ns())
+    _enrol_host(keys, started.applier, sequencer)
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    door = Doorkeeper(context, lambda key: key in registry.by_key)
+    link = ServerLink(context, addresses.commands, keys.server.secret, door)
+    desks = Desks(registry, config.exchange.units_per_second)
+    desks.restore(time.monotonic_ns())
+    exchange = Exchange(
+        applier=started.applier,
+        sequencer=sequencer,
+        link=link,
+        desks=desks,
+        tokens=TokenMaker(keys.token_secret_bytes, keys.market),
+        reads=Reads(market, keys, addresses),
+        page=started.page,
+        clocks=Clocks(time.time_ns, time.monotonic_ns),
+        drain_messages=config.exchange.drain_messages,
+    )
+    started.page.counters[counters.START_NS] = np.uint64(time.time_ns())
+    started.page.counters[counters.READY] = np.uint64(1)
+    # What was made until here lives as long as the process: the collector need not walk it again.
+    gc.collect()
+    gc.freeze()
+    report.ready()
+    logger.info("ready", address=link.address, market=keys.market)
+    try:
+        serve(exchange, link, door, stop)
+    finally:
+        started.page.counters[counters.READY] = np.uint64(0)
+        link.close()
+        door.close()
+        context.term()
+        started.writer.close()
+
+
+def _enrol_host(keys: Identity, applier: JournalApplier, sequencer: Sequencer) -> None:
+    """Enrol the folder's admin and verifier where the journal does not know their keys yet."""
+    registry = applier.registry
+    for role in HOST_ROLES:
+        key = (keys.admin if role == "admin" else keys.verifier).public
+        if key in registry.by_key:
+            continue
+        agent = registry.by_name.get((role, 0))
+        index = len(registry.agents) if agent is None else agent.index
+        note = notes.AgentNote(agent_index=index, member=role, role=role, number=0, public_key=key)
+        sequencer.note(note, EXCHANGE_AGENT, 0, 0)
+        applier.note(note)
+    if sequencer.pending:
+        sequencer.commit()

@@ -1,0 +1,382 @@
+"""The one loop of the exchange.
+
+    wait ─► drain ─► judge ─► number ─► journal, one sync ─► apply ─► answer ─┐
+      ▲                                                                        │
+      └──────── heartbeats, ended sessions, what is due in the market ◄────────┘
+
+A round takes whatever has arrived, so it grows with the load by itself. A rare message ends it: what
+comes after may speak of what it registers. Nothing leaves before the commit. One thread, no
+callbacks; the only clocks are the two given in.
+"""
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import Final, NamedTuple
+
+import numpy as np
+import zmq
+
+from exchange import counters, notes
+from exchange.admission.gate import Gate, Refusal
+from exchange.apply import JournalApplier
+from exchange.doors import Reads, enrol
+from exchange.gateway.desks import Desk, Desks
+from exchange.journal.page import DurablePage
+from exchange.sequencer import EXCHANGE_AGENT, Sequencer
+from exchange.work import NOBODY, Answer, FrameWork, NoteWork, OrderWork, Run, Work
+from schemas import commands, frames, limits, records
+from schemas.frames import Frame, ProtocolError
+from schemas.link import Doorkeeper, ServerLink
+from schemas.reasons import REFUSED
+from schemas.session.messages import (
+    MemberAdd,
+    MemberRevoke,
+    Order,
+    OrderAnswer,
+    RegisterAdapters,
+)
+from schemas.session.server import Act, Ended, Verdict
+from schemas.token import TokenMaker
+
+WAIT_MS_MAX: Final = 100  # also how late a stop or a heartbeat may be noticed
+
+
+class Clocks(NamedTuple):
+    """The time of day (for `at`) and a time that never jumps (for silence), both in ns."""
+
+    now_ns: Callable[[], int]
+    monotonic_ns: Callable[[], int]
+
+
+class Exchange:
+    """Sessions, admission, sequencer and core of one data folder, behind one socket."""
+
+    def __init__(
+        self,
+        *,
+        applier: JournalApplier,
+        sequencer: Sequencer,
+        link: ServerLink,
+        desks: Desks,
+        tokens: TokenMaker,
+        reads: Reads,
+        page: DurablePage,
+        clocks: Clocks,
+        drain_messages: int,
+    ) -> None:
+        self._applier = applier
+        self._market = applier.market
+        self._registry = applier.registry
+        self._sequencer = sequencer
+        self._link = link
+        self._desks = desks
+        self._tokens = tokens
+        self._reads = reads
+        self._gate = Gate(applier.market, applier.registry)
+        self._counters = page.counters
+        self._clocks = clocks
+        self._drain_messages = drain_messages
+        self._inbox: deque[tuple[bytes, zmq.Frame]] = deque()
+        self._work: list[Work] = []
+        self._after: list[Callable[[], Answer | None]] = []  # reads and greetings, after the commit
+        self._last_word: list[tuple[bytes, bytes]] = []  # notices of ended sessions
+        self._mono_ns = clocks.monotonic_ns()
+
+    # ------------------------------------------------------------------------- the round
+    def round(self) -> None:
+        """Take what has arrived, make it durable, apply and answer it."""
+        started = self._mono_ns = self._clocks.monotonic_ns()
+        self._sequencer.begin(self._clocks.now_ns())
+        if not self._inbox:
+            self._inbox.extend(self._link.drain(self._drain_messages))
+        taken = 0
+        while self._inbox:
+            peer, frame = self._inbox.popleft()
+            taken += 1
+            if self._take(peer, frame):
+                break
+        self._let_time_pass()
+        if not self._sequencer.pending and self._market.next_due_ns() <= self._sequencer.at_ns:
+            self._order(None, NOBODY, 0, 0, commands.Clock(at=0))
+        numbered = self._sequencer.pending
+        if numbered:
+            self._commit()
+        self._finish()
+        self._counters[counters.MESSAGES] += np.uint64(taken)
+        self._counters[counters.HEARTBEAT_NS] = np.uint64(self._mono_ns)
+        if numbered:
+            took = self._clocks.monotonic_ns() - started
+            self._count_time(counters.ROUND_NS_SUM, counters.ROUND_NS_BUCKETS, took)
+
+    @property
+    def idle(self) -> bool:
+        """True when nothing read is left for the next round."""
+        return not self._inbox
+
+    def wait_ms(self) -> int:
+        """Return for how long the loop may sleep when nothing arrives."""
+        due_ns = self._market.next_due_ns() - self._clocks.now_ns()
+        return max(0, min(WAIT_MS_MAX, -(-due_ns // 1_000_000)))
+
+    def _commit(self) -> None:
+        started = self._clocks.monotonic_ns()
+        self._sequencer.commit()
+        took = self._clocks.monotonic_ns() - started
+        self._counters[counters.ROUNDS] += np.uint64(1)
+        self._count_time(counters.SYNC_NS_SUM, counters.SYNC_NS_BUCKETS, took)
+
+    def _finish(self) -> None:
+        for work in self._work:
+            answer = work.finish(self._applier, self._tokens)
+            if answer is not None:
+                self._send(answer)
+        if any(isinstance(work, OrderWork | NoteWork) for work in self._work):
+            self._gate.refresh_handles()
+        self._work.clear()
+        for after in self._after:
+            answer = after()
+            if answer is not None:
+                self._send(answer)
+        self._after.clear()
+        for peer, notice in self._last_word:
+            self._link.send(peer, notice)
+        self._last_word.clear()
+
+    # ------------------------------------------------------------------------- messages
+    def _take(self, peer: bytes, frame: zmq.Frame) -> bool:
+        """Judge one message; True when it ends the batch."""
+        desk = self._desks.of_peer(peer) or self._desks.bind(peer, self._link.key_of(frame))
+        if desk is None:
+            return False  # its key was revoked after the handshake
+        try:
+            decoded = frames.decode_client(frame.buffer)
+        except ProtocolError as error:
+            self._counters[counters.MALFORMED] += np.uint64(1)
+            return self._obey(desk, peer, desk.session.malformed(peer, error, self._mono_ns), None)
+        return self._obey(desk, peer, desk.session.receive(peer, decoded, self._mono_ns), decoded)
+
+    def _obey(self, desk: Desk, peer: bytes, verdict: Verdict, frame: Frame | None) -> bool:
+        if verdict.ended is not None:
+            self._end(desk, verdict.ended)
+        if verdict.act is Act.APPLY:
+            assert frame is not None
+            return self._admit(desk, peer, verdict.epoch, frame)
+        if verdict.act is Act.REPLY:
+            self._counters[counters.REPEATS] += np.uint64(1)
+            self._count_sent(self._link.send(peer, verdict.reply))
+        elif verdict.act in {Act.OPENED, Act.RESUMED}:
+            if verdict.act is Act.OPENED:
+                self._opened(desk)
+            self._after.append(lambda: self._greeting(desk, peer))
+            return True
+        return verdict.ended is not None
+
+    def _admit(self, desk: Desk, peer: bytes, epoch: int, frame: Frame) -> bool:
+        """Judge and number what a session took; True when it ends the batch."""
+        message = frame.message
+        if message is None:
+            self._frame(desk, peer, epoch, frame)
+            return False
+        self._counters[counters.RECORDS] += np.uint64(1)
+        try:
+            match message:
+                case Order():
+                    command = self._gate.order(desk, message, self._mono_ns)
+                    self._order(desk, peer, epoch, frame.first, command)
+                case RegisterAdapters():
+                    self._adapter_set(desk, peer, epoch, frame.first, message)
+                case MemberAdd() | MemberRevoke():
+                    self._enrolment(desk, peer, epoch, frame.first, message)
+                case _:
+                    self._after.append(lambda: self._reads.answer(desk, peer, message))
+                    return False
+        except Refusal as refusal:
+            self._counters[counters.REFUSED] += np.uint64(1)
+            answer = OrderAnswer(code=refusal.code, why=refusal.why)
+            self._after.append(lambda: self._reads.refused(desk, peer, epoch, frame.first, answer))
+        return True
+
+    def _frame(self, desk: Desk, peer: bytes, epoch: int, frame: Frame) -> None:
+        """Number the accepted records of a hot frame, run by run."""
+        kind, count = frame.type, frame.numbers
+        codes = self._gate.frame(desk, frame, self._mono_ns)
+        self._counters[counters.RECORDS] += np.uint64(count)
+        accepted = np.flatnonzero(codes == 0)
+        refused = count - len(accepted)
+        if refused:
+            self._counters[counters.REFUSED] += np.uint64(refused)
+            if desk.rate.far_over:
+                self._end_for(desk, REFUSED["rate"])
+                return
+        index = desk.agent.index
+        work = FrameWork(desk, peer, epoch, frame.first, kind, self._sequencer.at_ns, codes)
+        for part in _runs(accepted):
+            start = int(part[0])
+            batch = np.ascontiguousarray(frame.records[start : start + len(part)])
+            seq, payload = self._sequencer.frame(kind, batch, index, epoch, frame.first + start)
+            work.runs.append(Run(start, seq, batch, payload))
+        self._work.append(work)
+
+    def _order(
+        self, desk: Desk | None, peer: bytes, epoch: int, first: int, command: commands.AnyCommand
+    ) -> None:
+        index = EXCHANGE_AGENT if desk is None else desk.agent.index
+        seq, timed = self._sequencer.rare(command, index, epoch, first)
+        self._work.append(OrderWork(desk, peer, epoch, first, seq, timed))
+
+    def _adapter_set(
+        self, desk: Desk, peer: bytes, epoch: int, first: int, message: RegisterAdapters
+    ) -> None:
+        if desk.agent.role != "operator":
+            raise Refusal("role", "register_adapters: operators only")
+        names = self._market.names
+        for name in message.adapters:
+            if not names.handle("adapter", name):
+                raise Refusal("handle", f"adapters: {name} is not known")
+        if len(set(message.adapters)) != len(message.adapters):
+            raise Refusal("field", "adapters: an entry stands twice")
+        handle = names.handle("adapter_set", message.adapters)
+        if not handle:
+            self._gate.registration(desk.agent.member, "adapter_set")
+            handle = self._market.handle_count("adapter_set") + 1
+        note = notes.AdapterSetNote(
+            member=desk.agent.member, handle=handle, adapters=message.adapters
+        )
+        self._note(note, desk, peer, epoch, first, OrderAnswer(code=0, handle=handle))
+
+    def _enrolment(
+        self, desk: Desk, peer: bytes, epoch: int, first: int, message: MemberAdd | MemberRevoke
+    ) -> None:
+        """Add or revoke keys: the notes, then what they change at the desks."""
+        if desk.agent.role != "admin":
+            raise Refusal("role", "enrolment: the admin only")
+        made = enrol(message, self._registry, self._market)
+        for command in made.commands:
+            self._order(None, NOBODY, 0, 0, command)
+        for note in made.notes[:-1]:
+            self._note(note)
+        self._note(made.notes[-1], desk, peer, epoch, first, OrderAnswer(code=0))
+        for agent in made.revoked:
+            cut = self._desks.cut(agent)
+            if cut is not None:
+                verdict = cut.session.revoke()
+                if verdict.ended is not None:
+                    self._end(cut, verdict.ended)
+        for index in made.changed:
+            self._after.append(lambda index=index: self._changed(index))  # type: ignore[misc]
+
+    def _changed(self, index: int) -> None:
+        self._desks.refresh(self._registry.agent(index))
+
+    def _note(
+        self,
+        note: notes.AnyNote,
+        desk: Desk | None = None,
+        peer: bytes = NOBODY,
+        epoch: int = 0,
+        first: int = 0,
+        answer: OrderAnswer | None = None,
+    ) -> None:
+        index = EXCHANGE_AGENT if desk is None else desk.agent.index
+        self._sequencer.note(note, index, epoch, first)
+        self._work.append(NoteWork(note, desk, peer, epoch, first, answer))
+
+    # ------------------------------------------------------------------------- sessions
+    def _opened(self, desk: Desk) -> None:
+        session = desk.session
+        self._note(
+            notes.SessionNote(
+                agent_index=desk.agent.index,
+                epoch=session.epoch,
+                opened=True,
+                cancel_after_us=session.cancel_after_us,
+                streams=session.streams,
+            )
+        )
+        self._counters[counters.SESSIONS_OPENED] += np.uint64(1)
+
+    def _greeting(self, desk: Desk, peer: bytes) -> None:
+        if desk.session.peer == peer:
+            greeting = self._reads.established(desk, self._sequencer.at_ns, self._mono_ns)
+            self._count_sent(self._link.send(peer, greeting))
+
+    def _end(self, desk: Desk, ended: Ended) -> None:
+        """Journal a session's end and cancel what it leaves: bids at rest, streamed offers."""
+        index, role = desk.agent.index, desk.agent.role
+        if role == "buyer" and desk.member_in(self._market):
+            self._cancel(desk, ended.epoch, records.BIDS_CANCEL, 1)
+        sites = [self._market.names.handle("site", name) for name in ended.streams]
+        known = np.array([site for site in sites if site], np.uint32)
+        for start in range(0, len(known), limits.RECORDS_PER_FRAME_MAX):
+            part = known[start : start + limits.RECORDS_PER_FRAME_MAX]
+            self._cancel(desk, ended.epoch, records.OFFERS_CANCEL, len(part), part)
+        self._note(notes.SessionNote(agent_index=index, epoch=ended.epoch, opened=False))
+        self._counters[counters.SESSIONS_ENDED] += np.uint64(1)
+        if ended.peer != NOBODY:
+            self._last_word.append((ended.peer, ended.notice))
+
+    def _cancel(
+        self, desk: Desk, epoch: int, kind: int, count: int, sites: np.ndarray | None = None
+    ) -> None:
+        batch = np.zeros(count, records.COMMAND_RECORDS[kind])
+        if sites is not None:
+            batch["site"] = sites
+        seq, payload = self._sequencer.frame(kind, batch, desk.agent.index, epoch, 0)
+        codes = np.zeros(count, np.int64)
+        work = FrameWork(desk, NOBODY, epoch, 0, kind, self._sequencer.at_ns, codes)
+        work.runs.append(Run(0, seq, batch, payload))
+        self._work.append(work)
+
+    def _end_for(self, desk: Desk, code: int) -> None:
+        """End a session for what its agent does: far over its rate."""
+        error = ProtocolError("rate", "far over the rate")
+        assert error.code == code
+        verdict = desk.session.malformed(desk.session.peer, error, self._mono_ns)
+        if verdict.ended is not None:
+            self._end(desk, verdict.ended)
+
+    def _let_time_pass(self) -> None:
+        for desk in self._desks:
+            due = desk.session.due_ns
+            if due is not None and due <= self._mono_ns:
+                verdict = desk.session.poll(self._mono_ns)
+                if verdict.act is Act.REPLY:
+                    self._count_sent(self._link.send(desk.session.peer, verdict.reply))
+                elif verdict.ended is not None:
+                    self._end(desk, verdict.ended)
+
+    # ------------------------------------------------------------------------- out
+    def _send(self, answer: Answer) -> None:
+        session = answer.desk.session
+        session.answered(answer.epoch, answer.first, answer.numbers, answer.message, self._mono_ns)
+        self._count_sent(self._link.send(answer.peer, answer.message))
+
+    def _count_sent(self, sent: bool) -> None:
+        place = counters.ANSWERS if sent else counters.ANSWERS_LOST
+        self._counters[place] += np.uint64(1)
+
+    def _count_time(self, total: int, buckets: int, took_ns: int) -> None:
+        words = self._counters
+        words[total] += np.uint64(took_ns)
+        words[total + 1] = max(words[total + 1], np.uint64(took_ns))
+        words[buckets + counters.time_bucket(took_ns)] += np.uint64(1)
+
+
+def _runs(accepted: np.ndarray) -> list[np.ndarray]:
+    """Split places into stretches without gaps."""
+    if len(accepted) == 0:
+        return []
+    return np.split(accepted, np.flatnonzero(np.diff(accepted) > 1) + 1)
+
+
+def serve(exchange: Exchange, link: ServerLink, door: Doorkeeper, stop: threading.Event) -> None:
+    """Run rounds until `stop`; handshakes are served in the same loop."""
+    poller = zmq.Poller()
+    poller.register(door.socket, zmq.POLLIN)
+    poller.register(link.socket, zmq.POLLIN)
+    while not stop.is_set():
+        ready = poller.poll(exchange.wait_ms() if exchange.idle else 0)
+        if any(socket is door.socket for socket, _ in ready):
+            door.serve()
+        exchange.round()
