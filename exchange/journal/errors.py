@@ -16,18 +16,18 @@ class JournalError(Exception):
     """Anything the journal refuses."""
 
 
-class JournalFailed(JournalError):  # noqa: N818 -- a word of the internal contract
+class JournalFailed(JournalError):
     """A call to the disk failed: the writer has stopped for good and the process should end.
 
     What was acknowledged before is on disk; nothing is acknowledged after. A restart recovers.
     """
 
 
-class JournalBusy(JournalError):  # noqa: N818 -- as JournalFailed
+class JournalBusy(JournalError):
     """Another process holds the folder's lock: two writers would destroy each other's records."""
 
 
-class JournalDamaged(JournalError):  # noqa: N818 -- as JournalFailed
+class JournalDamaged(JournalError):
     """Bytes before the acknowledged end are missing or wrong; no crash can explain it.
 
     Attributes: `path` of the file, `position` in the journal up to which all is well, `why` in one

@@ -88,7 +88,7 @@ TABLE: Final = (
     _row("two histories", {_S.UNLINKED}, _ANY, _ANY, Act.HALT, "a good record follows another past"),
     _row("another market", {_S.FOREIGN}, _ANY, _ANY, Act.HALT, "the record is of another market"),
     _row("newer", {_S.NEWER}, _ANY, _ANY, Act.HALT, "written by a newer version of this program"),
-    _row("missing segment", {_S.MISSING}, _ANY, _ANY, Act.HALT, "a segment is missing"),
+    _row("missing segment", {_S.MISSING}, _ANY, _ANY, Act.HALT, "a segment, or the end of one, is missing"),
 )  # fmt: skip
 
 
@@ -255,14 +255,16 @@ class _Walk:
             stands = self._walk_segment(segment, room_end)
             if stands is not Stands.BLANK or (room_end is not None and self.end < room_end):
                 break
-        return stands, holder
+        return stands, None if stands is Stands.MISSING else holder
 
     def _walk_segment(self, segment: Segment, room_end: int | None) -> Stands:
         storage = self._storage
         handle = storage.open(segment.name)
         try:
             size = storage.size(handle)
-            end = segment.first + ((size + 7) & -8) if room_end is None else room_end
+            end = segment.first + ((size + 7) & -8)
+            if room_end is not None:
+                end = min(end, room_end)
             window = Window(storage, handle, size)
             while end - self.end >= HEADER_BYTES:
                 position = self.end
@@ -283,7 +285,8 @@ class _Walk:
                 self.synced = max(self.synced, found.synced)
         finally:
             storage.close(handle)
-        return Stands.BLANK
+        full = room_end is not None and self.end == end < room_end
+        return Stands.MISSING if full else Stands.BLANK
 
 
 class _Tail(NamedTuple):

@@ -53,18 +53,18 @@ class Window:
     def __init__(self, storage: Storage, handle: int, limit: int) -> None:
         self._storage = storage
         self._handle = handle
-        self._base = 0
+        self.base = 0
         self.limit = limit
         self.view = memoryview(b"")
 
     def reach(self, offset: int, need: int) -> int:
         """Give the index in `view` of `offset`, with `need` bytes from there or all there are."""
-        index = offset - self._base
+        index = offset - self.base
         if index >= 0 and index + need <= len(self.view):
             return index
         size = max(0, min(max(need, CHUNK_BYTES), self.limit - offset))
         self.view = memoryview(self._storage.read_at(self._handle, size, offset))
-        self._base = offset
+        self.base = offset
         return 0
 
 
@@ -76,9 +76,12 @@ def judge(
     `room` is what its segment has left, `position` what `offset` is in the journal. `market` and
     `prior` None mean that any is right. Raises OSError.
     """
-    index = window.reach(offset, HEADER_BYTES)
-    if len(window.view) - index < HEADER_BYTES:
-        return _diagnose(window.view[index:], room, position, market, prior)
+    view, index = window.view, offset - window.base
+    if index < 0 or len(view) - index < HEADER_BYTES:  # Most often a record is in view already.
+        index = window.reach(offset, HEADER_BYTES)
+        view = window.view
+        if len(view) - index < HEADER_BYTES:
+            return _diagnose(view[index:], room, position, market, prior)
     (
         crc,
         length,
@@ -96,12 +99,13 @@ def judge(
         _reserved,
         prior_,
         _check,
-    ) = FIELDS.unpack_from(window.view, index)
+    ) = FIELDS.unpack_from(view, index)
     size = padded(length)
     covered = HEADER_BYTES if kind == Kind.PAD else size
     if size <= room and position_ == position:  # Else the length is no guide to what to read.
-        index = window.reach(offset, covered)
-        view = window.view
+        if len(view) - index < covered:
+            index = window.reach(offset, covered)
+            view = window.view
         if (
             len(view) - index >= covered
             and crc32(view[index + 4 : index + covered]) == crc
@@ -129,7 +133,7 @@ def judge(
                 position + size,
             )
         return _diagnose(view[index : index + covered], room, position, market, prior)
-    return _diagnose(window.view[index : index + HEADER_BYTES], room, position, market, prior)
+    return _diagnose(view[index : index + HEADER_BYTES], room, position, market, prior)
 
 
 def _diagnose(
