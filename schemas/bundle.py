@@ -29,7 +29,8 @@ class Bundle(Struct, frozen=True, kw_only=True, forbid_unknown_fields=False):
     """Who an agent is, where the exchange is, and the keys of both. Unknown fields are kept out.
 
     Addresses are ZeroMQ endpoints such as `tcp://192.0.2.1:7700`. For a site's proxy, `token_keys`
-    maps the number of a token key to 64 hex digits, and `site_handle` is the site's u32.
+    maps the number of a token key to 64 hex digits, and `site_handle` is the site's u32. `origin`: the
+    metro where a buyer's agent stands, from which its requests come unless it says otherwise.
     """
 
     kind: Literal["curb bundle 1"] = KIND
@@ -47,6 +48,7 @@ class Bundle(Struct, frozen=True, kw_only=True, forbid_unknown_fields=False):
     site: NameOrNone = ""
     site_handle: Annotated[int, Meta(ge=0, le=2**32 - 1)] = 0
     token_keys: dict[KeyId, KeyHex] = {}
+    origin: NameOrNone = ""
 
     def __repr__(self) -> str:
         """Name the agent and leave the secrets out: this lands in logs."""

@@ -36,6 +36,11 @@ class LinkError(Exception):
     """Say which address or key cannot be used, and why; never a secret."""
 
 
+def new_context() -> zmq.Context[zmq.Socket[bytes]]:
+    """Return a context of one's own; `term()` it after every link of it was closed."""
+    return zmq.Context()
+
+
 def new_keypair() -> tuple[str, str]:
     """Return a new CURVE pair (public, secret), each 40 characters of Z85."""
     public, secret = zmq.curve_keypair()
