@@ -46,7 +46,6 @@ from schemas.session.messages import (
 _NAMES_PER_LOOKUP: Final = 1_024
 _REQUEST_MAX: Final = 2**32
 _NS_PER_S: Final = 1_000_000_000
-_WAKING_NS: Final = 10 * _NS_PER_S  # within this after a sleep, an ended session is that sleep's
 
 
 class ChannelError(Exception):
@@ -115,22 +114,22 @@ class Channel:
     """A session over a link, for one running loop.
 
     `clock_ns` is monotonic. `on_opened` is called, within the loop, whenever the session is opened
-    or resumed. A session that ended because this process slept is followed by a new one; one that
-    was taken over or revoked is not: two processes under one key must not fight.
+    or resumed. A session that the exchange ended for our silence is followed by a new one (not
+    resumed: bids at rest and offers are gone); one that was taken over or revoked is not, for two
+    processes under one key must not fight.
     """
 
     def __init__(
         self,
         link: Link,
-        make_session: Callable[[], ClientSession],
+        session: ClientSession,
         clock_ns: Callable[[], int],
         on_opened: OnOpened | None = None,
     ) -> None:
         self._link = link
-        self._make_session = make_session
         self._clock_ns = clock_ns
         self._on_opened = on_opened
-        self._session = make_session()
+        self._session = session
         self._loop = asyncio.get_running_loop()
         self._answers: dict[int, asyncio.Future[Any]] = {}
         self._replies: dict[int, asyncio.Future[Any]] = {}
@@ -139,8 +138,6 @@ class Channel:
         self._changed = asyncio.Event()
         self._over: SessionOverError | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._last_ns = clock_ns()
-        self._woke_ns: int | None = None  # when this process last came back from too long a sleep
         self._pump = AsyncioPump(link, self._on_frames, self._loop, self._on_wake)
         self.malformed_count = 0
 
@@ -337,7 +334,6 @@ class Channel:
         if self._over is not None:
             return
         now_ns = self._clock_ns()
-        self._note_sleep(now_ns)
         if self._session.state is ClientState.OFFLINE and self._link.writable:
             self._take(self._session.connected(now_ns))
         self._flush()
@@ -391,31 +387,10 @@ class Channel:
                     request = getattr(message, "request", 0)
                     _settle(self._replies.pop(request, None), message)
                 case Closed(code, why):
-                    self._closed(code, why)
+                    self._end(SessionOverError(code, why))
                 case _:
                     pass
         self._changed.set()
-
-    def _closed(self, code: int, why: str) -> None:
-        now_ns = self._clock_ns()
-        self._note_sleep(now_ns)
-        if code == 0 or self._woke_ns is None or now_ns - self._woke_ns > _WAKING_NS:
-            self._end(SessionOverError(code, why))
-            return
-        self._woke_ns = None
-        for future in self._replies.values():
-            _fail(future, NotSentError("the session ended; ask again"))
-        self._replies.clear()
-        self._session = self._make_session()
-        self._pump.kick()
-
-    def _note_sleep(self, now_ns: int) -> None:
-        established = self._session.established
-        if established is not None:
-            bearable_ns = established.cancel_after_us * limits.NS_PER_US
-            if now_ns - self._last_ns >= bearable_ns:
-                self._woke_ns = now_ns
-        self._last_ns = now_ns
 
     def _end(self, error: SessionOverError) -> None:
         if self._over is None:
