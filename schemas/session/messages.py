@@ -20,6 +20,10 @@ VERSION_MAX: Final = 1
 U32 = Annotated[int, Meta(ge=0, le=2**32 - 1)]
 U64 = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 CancelAfter = Annotated[int, Meta(ge=limits.CANCEL_AFTER_US_MIN, le=limits.CANCEL_AFTER_US_MAX)]
+# A decoder makes room for as many entries as a list announces, before it sees one of them: without
+# a bound five bytes could ask for gigabytes. No list that fits a message is longer.
+_BOUNDED: Final = Meta(max_length=limits.MESSAGE_BYTES_MAX)
+Numbers = Annotated[tuple[int, ...], _BOUNDED]
 PublicKey = Annotated[str, Meta(min_length=40, max_length=40)]  # CURVE, Z85
 
 
@@ -114,7 +118,8 @@ class SiteState(Struct, frozen=True, kw_only=True):
 
     site: str
     handle: int
-    offers: tuple[tuple[int, int, tuple[int, ...]], ...]  # offer, fills made, fills not ended
+    # offer, fills made, fills not ended
+    offers: Annotated[tuple[tuple[int, int, Numbers], ...], _BOUNDED]
 
 
 class Established(Message, frozen=True, kw_only=True, tag="established"):
@@ -132,7 +137,7 @@ class Established(Message, frozen=True, kw_only=True, tag="established"):
     last_message: int  # number of the last message applied in this epoch
     last_bid: int
     cancel_after_us: int
-    sites: tuple[SiteState, ...] = ()
+    sites: Annotated[tuple[SiteState, ...], _BOUNDED] = ()
     units_per_second: int = 0
     events_address: str = ""  # the follower's door for private events
     tape_address: str = ""
@@ -160,7 +165,7 @@ class Found(Message, frozen=True, kw_only=True, tag="found"):
     """Answer a lookup; names that are not known are left out. `more`: ask again `after` the last."""
 
     request: int
-    entries: tuple[Entry, ...]
+    entries: Annotated[tuple[Entry, ...], _BOUNDED]
     more: bool = False
 
 
@@ -170,7 +175,7 @@ class Outcome(Message, frozen=True, kw_only=True, tag="outcome"):
     request: int
     known: bool  # the bid's number was used, or the fill is this member's
     resting: int = 0  # units at rest
-    fills: tuple[int, ...] = ()  # fills of the bid that have not ended
+    fills: Numbers = ()  # fills of the bid that have not ended
     state: str = ""  # of the fill: leased, started, disputed, ended
 
 
@@ -223,6 +228,7 @@ class Subscribed(Message, frozen=True, kw_only=True, tag="subscribed"):
 
     last: int
     kept_from: int
+    market: int = 0  # another market than before: what was received so far is not of this one
 
 
 ClientMessage = (

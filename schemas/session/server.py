@@ -180,7 +180,13 @@ class ServerSession:
             return _NOTHING
         if now_ns >= self._heard_ns + self.cancel_after_us * limits.NS_PER_US:
             self._step(ServerInput.SILENCE)
-            return Verdict(Act.ENDED, ended=self._end(REFUSED["session"], "silent for too long"))
+            # Not for good: an agent that comes back after this may open a new session at once.
+            why = "the session ended: silent for too long"
+            notice = encode_message(
+                Refused(code=REFUSED["not_established"], why=why), version=self.version
+            )
+            ended = self._end(REFUSED["session"], why)
+            return Verdict(Act.ENDED, ended=ended._replace(notice=notice))
         if self.state is ServerState.OPEN and now_ns >= self._sent_ns + _HEARTBEAT_NS:
             self._sent_ns = now_ns
             return Verdict(Act.REPLY, reply=_HEARTBEAT_BYTES)
