@@ -1,5 +1,7 @@
 """A member's private events on an asyncio loop, and the public feeds beside them.
 
+Both hand on what arrives within the loop that made them:
+
 user ◀──on_events── EventFeed ── FeedClientSession (pure) ── AsyncioPump ── ClientLink ══ follower
 user ◀──on_frame─── TapeFeed ── AsyncioPump ── FeedClient ══ follower
 """
@@ -152,5 +154,5 @@ class TapeFeed:
             if frame.first:
                 if self._next.get(frame.type, frame.first) != frame.first:
                     self.gaps_count += 1
-                self._next[frame.type] = frame.first + frame.count
+                self._next[frame.type] = frame.first + len(frame.records)
             self._on_frame(frame)
