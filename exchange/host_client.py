@@ -1,0 +1,205 @@
+"""The host's own agents: what `curb apply`, `member`, `site enrol`, `halt` and `resume` speak with.
+
+A plain blocking client over the same session and wire as everybody's: there is no second door.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self, TypeVar
+
+import zmq
+
+from schemas.bundle import Bundle, load_bundle
+from schemas.commands import AnyCommand
+from schemas.frames import encode_order
+from schemas.link import ClientLink
+from schemas.session.client import (
+    Answered,
+    ClientEvent,
+    ClientSession,
+    Closed,
+    MessageRefused,
+    NotSent,
+    Opened,
+    OrderAnswered,
+    OutcomeUnknown,
+    Replied,
+)
+from schemas.session.machine import ClientState
+from schemas.session.messages import (
+    Established,
+    Found,
+    Lookup,
+    Message,
+    OrderAnswer,
+    SiteKey,
+    SiteKeyAnswer,
+)
+
+TIMEOUT_S: Final = 10.0
+_WAIT_MS: Final = 50
+_AHEAD: Final = 256  # orders under way at once: a sync is shared by what arrives together
+_Answer = TypeVar("_Answer", bound=Message)
+
+
+class HostError(RuntimeError):
+    """The exchange cannot be reached, ended the session, or did not answer; says which."""
+
+
+class HostClient:
+    """A blocking session of one bundle; a context manager."""
+
+    def __init__(self, bundle: Bundle | Path, timeout_s: float = TIMEOUT_S) -> None:
+        self.bundle = bundle if isinstance(bundle, Bundle) else load_bundle(bundle)
+        self._timeout_s = timeout_s
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._link = ClientLink(
+            self._context,
+            self.bundle.commands_address,
+            self.bundle.server_key,
+            self.bundle.public_key,
+            self.bundle.secret_key,
+        )
+        self._session = ClientSession(software="curb host")
+        self._answers: dict[int, OrderAnswer] = {}
+        self._replies: dict[int, Message] = {}
+        self._request = 0
+        self.established: Established | None = None
+
+    def __enter__(self) -> Self:
+        """Open the session; raises HostError when nobody answers in time."""
+        deadline = time.monotonic() + self._timeout_s
+        while not self._link.writable:
+            if time.monotonic() > deadline:
+                self._close()
+                raise HostError(f"{self.bundle.commands_address}: nobody answers")
+            self._link.socket.poll(_WAIT_MS, zmq.POLLOUT)
+        self._handle(self._session.connected(time.monotonic_ns()))
+        try:
+            self._until(lambda: self.established, "the session was not opened")
+        except HostError:
+            self._close()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """End the session and close."""
+        if self._session.state is ClientState.OPEN:
+            self._session.terminate(time.monotonic_ns())
+            self._flush()
+        # The farewell is one frame on an open connection; LINGER 0 would drop it.
+        self._link.socket.setsockopt(zmq.LINGER, 200)
+        self._close()
+
+    def order(self, command: AnyCommand) -> OrderAnswer:
+        """Give one command and return its answer; raises HostError."""
+        return next(iter(self.orders([command])))
+
+    def orders(
+        self, commands: Iterable[AnyCommand], done: Callable[[int], None] = lambda _: None
+    ) -> Iterator[OrderAnswer]:
+        """Give commands and yield their answers in order, many under way at once."""
+        return self.messages((encode_order(command) for command in commands), done)
+
+    def message(self, message: Message) -> OrderAnswer:
+        """Send one numbered message (enrolment) and return its answer."""
+        return next(iter(self.messages([message])))
+
+    def messages(
+        self, messages: Iterable[Message], done: Callable[[int], None] = lambda _: None
+    ) -> Iterator[OrderAnswer]:
+        """Send numbered messages and yield their answers in order."""
+        waiting: list[int] = []
+        count = 0
+        for message in messages:
+            waiting.append(self._session.send_numbered(message))
+            self._pump(0)
+            if len(waiting) >= _AHEAD:
+                yield self._answer(waiting.pop(0))
+                count += 1
+                done(count)
+        for number in waiting:
+            yield self._answer(number)
+            count += 1
+            done(count)
+
+    def lookup(self, kind: str, names: tuple[str, ...] = ()) -> Found:
+        """Ask what is known of a kind under these names."""
+        self._request += 1
+        return self._ask(Lookup(request=self._request, kind=kind, names=names), Found)
+
+    def site_key(self, site: str) -> SiteKeyAnswer:
+        """Ask for a site's token key (admin)."""
+        self._request += 1
+        return self._ask(SiteKey(request=self._request, site=site), SiteKeyAnswer)
+
+    def _ask(self, message: Lookup | SiteKey, kind: type[_Answer]) -> _Answer:
+        self._session.send(message)
+        reply = self._until(
+            lambda: self._replies.pop(message.request, None), "a request was not answered"
+        )
+        if not isinstance(reply, kind):
+            raise HostError(f"answered by {type(reply).__name__}")
+        return reply
+
+    def _answer(self, number: int) -> OrderAnswer:
+        return self._until(lambda: self._answers.pop(number, None), f"message {number}: no answer")
+
+    _Found = TypeVar("_Found")
+
+    def _until(self, find: Callable[[], _Found | None], why: str) -> _Found:
+        deadline = time.monotonic() + self._timeout_s
+        while True:
+            found = find()
+            if found is not None:
+                return found
+            if time.monotonic() > deadline:
+                raise HostError(f"{self.bundle.commands_address}: {why} in {self._timeout_s:.0f} s")
+            self._pump(_WAIT_MS)
+
+    def _pump(self, wait_ms: int) -> None:
+        self._flush()
+        if wait_ms:
+            self._link.wait(wait_ms)
+        now = time.monotonic_ns()
+        for frame in self._link.drain():
+            self._handle(self._session.receive(frame.buffer, now))
+        self._handle(self._session.poll(now))
+        self._flush()
+
+    def _flush(self) -> None:
+        outbox = self._session.outbox
+        while outbox and self._link.send(outbox[0]):
+            outbox.popleft()
+            self._session.sent(time.monotonic_ns())
+
+    def _handle(self, events: list[ClientEvent]) -> None:
+        for event in events:
+            match event:
+                case Opened(established=established):
+                    self.established = established
+                case OrderAnswered(number=number, answer=answer):
+                    self._answers[number] = answer
+                case MessageRefused(number=number, refused=refused) if number:
+                    self._answers[number] = OrderAnswer(code=refused.code, why=refused.why)
+                case MessageRefused(refused=refused):
+                    raise HostError(refused.why)
+                case Replied(message=message):
+                    self._replies[getattr(message, "request", 0)] = message
+                case Closed(why=why):
+                    raise HostError(f"the exchange ended the session: {why}")
+                case OutcomeUnknown() | NotSent():
+                    raise HostError("the exchange was restarted meanwhile: look, then try again")
+                case Answered():
+                    pass  # the host sends no hot frames
+
+    def _close(self) -> None:
+        self._link.close()
+        self._context.term()
