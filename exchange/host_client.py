@@ -3,17 +3,22 @@
 A plain blocking client over the same session and wire as everybody's: there is no second door.
 """
 
+import itertools
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self, TypeVar
 
+import numpy as np
 import zmq
 
+from schemas import records
 from schemas.bundle import Bundle, load_bundle
-from schemas.commands import AnyCommand
+from schemas.commands import AnyCommand, Rtt
 from schemas.frames import encode_order
+from schemas.limits import RECORDS_PER_FRAME_MAX
 from schemas.link import ClientLink
 from schemas.session.client import (
     Answered,
@@ -64,6 +69,7 @@ class HostClient:
         )
         self._session = ClientSession(software="curb host")
         self._answers: dict[int, OrderAnswer] = {}
+        self._statuses: dict[int, np.ndarray] = {}
         self._replies: dict[int, Message] = {}
         self._request = 0
         self.established: Established | None = None
@@ -105,30 +111,65 @@ class HostClient:
     def orders(
         self, commands: Iterable[AnyCommand], done: Callable[[int], None] = lambda _: None
     ) -> Iterator[OrderAnswer]:
-        """Give commands and yield their answers in order, many under way at once."""
-        return self.messages((encode_order(command) for command in commands), done)
+        """Give commands and yield their answers in order, many under way at once.
+
+        RTTs travel as hot frames: there are tens of thousands of them, and a frame shares one sync.
+        """
+        count = 0
+        for rtts, group in itertools.groupby(commands, lambda command: isinstance(command, Rtt)):
+            if rtts:
+                answers = self._rtts([command for command in group if isinstance(command, Rtt)])
+            else:
+                answers = self.messages(encode_order(command) for command in group)
+            for answer in answers:
+                count += 1
+                done(count)
+                yield answer
 
     def message(self, message: Message) -> OrderAnswer:
         """Send one numbered message (enrolment) and return its answer."""
         return next(iter(self.messages([message])))
 
-    def messages(
-        self, messages: Iterable[Message], done: Callable[[int], None] = lambda _: None
-    ) -> Iterator[OrderAnswer]:
+    def messages(self, messages: Iterable[Message]) -> Iterator[OrderAnswer]:
         """Send numbered messages and yield their answers in order."""
-        waiting: list[int] = []
-        count = 0
+        waiting: deque[int] = deque()
         for message in messages:
             waiting.append(self._session.send_numbered(message))
             self._pump(0)
             if len(waiting) >= _AHEAD:
-                yield self._answer(waiting.pop(0))
-                count += 1
-                done(count)
-        for number in waiting:
-            yield self._answer(number)
-            count += 1
-            done(count)
+                yield self._answer(waiting.popleft())
+        while waiting:
+            yield self._answer(waiting.popleft())
+
+    def _rtts(self, rtts: list[Rtt]) -> Iterator[OrderAnswer]:
+        sites, metros = self.handles("site"), self.handles("metro")
+        for start in range(0, len(rtts), RECORDS_PER_FRAME_MAX):
+            part = rtts[start : start + RECORDS_PER_FRAME_MAX]
+            batch = np.zeros(len(part), records.RTT_RECORD)
+            for record, rtt in zip(batch, part, strict=True):
+                record["site"] = sites.get(rtt.site, 0)  # 0 is refused by the gate: unknown
+                record["metro"] = metros.get(rtt.metro, 0)
+                record["p99_us"] = records.NONE_U32 if rtt.p99_us is None else rtt.p99_us
+                record["estimate"] = rtt.estimate
+            first = self._session.send_records(records.RTT, batch)
+            statuses = self._until(
+                lambda first=first: self._statuses.pop(first, None),  # type: ignore[misc]
+                f"message {first}: no answer",
+            )
+            for status in statuses:
+                yield OrderAnswer(code=int(status["code"]), seq=int(status["number"]))
+
+    def handles(self, kind: str) -> dict[str, int]:
+        """Return name → handle of all that is known of a kind."""
+        found: dict[str, int] = {}
+        after, more = 0, True
+        while more:
+            self._request += 1
+            answer = self._ask(Lookup(request=self._request, kind=kind, after=after), Found)
+            found.update({entry.name: entry.handle for entry in answer.entries})
+            more = answer.more
+            after = max(found.values(), default=0)
+        return found
 
     def lookup(self, kind: str, names: tuple[str, ...] = ()) -> Found:
         """Ask what is known of a kind under these names."""
@@ -197,8 +238,8 @@ class HostClient:
                     raise HostError(f"the exchange ended the session: {why}")
                 case OutcomeUnknown() | NotSent():
                     raise HostError("the exchange was restarted meanwhile: look, then try again")
-                case Answered():
-                    pass  # the host sends no hot frames
+                case Answered(first=first, statuses=statuses):
+                    self._statuses[first] = statuses
 
     def _close(self) -> None:
         self._link.close()
