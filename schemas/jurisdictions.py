@@ -11,9 +11,17 @@ had by naming `GDPR_ADEQUACY`.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final, Literal, TypedDict
 
 Rule = Literal["residency", "data_residency", "sovereignty"]
+
+
+class RuleCountries(TypedDict, total=False):
+    """Campaign fields, as `Campaign(**require("GDPR"), …)` takes them; an absent rule is not set."""
+
+    residency: tuple[str, ...]
+    data_residency: tuple[str, ...]
+    sovereignty: tuple[str, ...]
 
 
 class UnknownJurisdictionError(ValueError):
@@ -164,7 +172,7 @@ def expand(words: Iterable[str]) -> tuple[str, ...]:
     return tuple(sorted(dict.fromkeys(countries)))
 
 
-def require(word: str, *, adequacy: Iterable[str] = ()) -> dict[Rule, tuple[str, ...]]:
+def require(word: str, *, adequacy: Iterable[str] = ()) -> RuleCountries:
     """Return the campaign fields that a buyer's word stands for: rule → allowed countries.
 
     `GDPR` gives residency and data residency in the EEA. `adequacy` names sets or countries that the
@@ -175,7 +183,7 @@ def require(word: str, *, adequacy: Iterable[str] = ()) -> dict[Rule, tuple[str,
     if requirement is None:
         raise UnknownJurisdictionError(word, REQUIREMENT_OF_NAME)
     more = tuple(adequacy)
-    return {
-        rule: expand((name, *more) if rule != "sovereignty" else (name,))
-        for rule, name in requirement.rules
-    }
+    fields = RuleCountries()
+    for rule, name in requirement.rules:
+        fields[rule] = expand((name, *more) if rule != "sovereignty" else (name,))
+    return fields
