@@ -72,9 +72,11 @@ def truncate(storage: Storage, position: int) -> list[str]:
     storage.lock()
     found = survey(storage, None)
     kept = [s for s in segments(storage) if s.first <= position]
-    boundary = position in {found.end, found.first_position}
-    boundary = boundary or any(r.end == position for r in records(storage, found))
-    if not kept or not boundary:
+    boundary = position in {0, found.end} or any(
+        position in {r.position, r.end} for r in records(storage, found)
+    )
+    # With the oldest record gone nothing would tell the number that follows.
+    if not kept or not boundary or 0 < position <= found.first_position:
         raise ValueError(f"{position} is not the boundary of a good record")
     aside = []
     # The newest first: should this be interrupted, what is left is still one journal and a halt.
