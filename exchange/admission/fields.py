@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from matching_core.jit import njit
+from matching_core.jit import Array, kernel
 from schemas import limits, lists, records
 from schemas.reasons import REFUSED
 
@@ -126,6 +126,8 @@ class FieldTable:
                 if span.handle:
                     self._handles.append((row, span.handle))
             self._tables[kind] = table
+        # Compiled or loaded now, not when the first frame of a session waits for it.
+        self.check(records.START, np.zeros(1, records.START_RECORD))
 
     def set_handles(self, highest: dict[str, int]) -> None:
         """Take the highest handle given of each kind; above it a handle is unknown."""
@@ -136,12 +138,13 @@ class FieldTable:
         """Return the refusal code of each record, `int64[n]`; 0 where every field is in range."""
         codes = np.zeros(len(batch), np.int64)
         octets = np.ascontiguousarray(batch).view(np.uint8).reshape(len(batch), -1)
+        octets.flags.writeable = False  # as frames are: one machine code for all callers
         _check(octets, self._tables[kind], codes)
         return codes
 
 
-@njit("void(Array(u1, 2, 'C', readonly=True), i8[:,::1], i8[::1])", cache=True)
-def _check(octets, table, codes):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+@kernel
+def _check(octets: Array, table: Array, codes: Array) -> None:
     for place in range(octets.shape[0]):
         for row in range(table.shape[0]):
             offset = table[row, OFFSET]
