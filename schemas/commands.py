@@ -13,8 +13,7 @@ from msgspec import Meta, Struct
 
 from schemas import limits
 
-# ----------------------------------------------------------------------------- field types
-# `\Z` and not `$`, which would let one newline through at the end.
+# ------------------ field types; `\Z` and not `$`, which would let one newline through at the end
 _NO_CONTROL = r"\A[^\x00-\x1f\x7f-\x9f]*\Z"
 Name = Annotated[
     str, Meta(min_length=1, max_length=limits.NAME_CHARACTERS_MAX, pattern=_NO_CONTROL)
