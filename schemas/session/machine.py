@@ -27,6 +27,7 @@ class ServerInput(Enum):
 
     ESTABLISH_NEW = auto()  # epoch 0
     ESTABLISH_SAME = auto()  # the epoch of the session that stands, or stood last
+    ESTABLISH_AGAIN = auto()  # the epoch in whose place the one that stands was given: answer lost
     ESTABLISH_OTHER = auto()  # an older epoch, or one that was never given
     ESTABLISH_IMPOSSIBLE = auto()  # no common version, or a site that is not the agent's
     MESSAGE_HERE = auto()
@@ -58,6 +59,7 @@ _S, _I, _A = ServerState, ServerInput, ServerAct
 SERVER_TABLE: Final[dict[tuple[ServerState, ServerInput], tuple[ServerState, ServerAct]]] = {
     (_S.CLOSED, _I.ESTABLISH_NEW): (_S.OPEN, _A.GRANT),
     (_S.CLOSED, _I.ESTABLISH_SAME): (_S.OPEN, _A.GRANT),
+    (_S.CLOSED, _I.ESTABLISH_AGAIN): (_S.OPEN, _A.GRANT),
     (_S.CLOSED, _I.ESTABLISH_OTHER): (_S.OPEN, _A.GRANT),
     (_S.CLOSED, _I.ESTABLISH_IMPOSSIBLE): (_S.CLOSED, _A.REFUSE_IMPOSSIBLE),
     (_S.CLOSED, _I.MESSAGE_HERE): (_S.CLOSED, _A.REFUSE_NOT_ESTABLISHED),
@@ -71,6 +73,7 @@ SERVER_TABLE: Final[dict[tuple[ServerState, ServerInput], tuple[ServerState, Ser
     # ------------------------------------------------------------------------- after a restart
     (_S.WAITING, _I.ESTABLISH_NEW): (_S.OPEN, _A.END_AND_GRANT),
     (_S.WAITING, _I.ESTABLISH_SAME): (_S.OPEN, _A.RESUME),
+    (_S.WAITING, _I.ESTABLISH_AGAIN): (_S.OPEN, _A.END_AND_GRANT),
     (_S.WAITING, _I.ESTABLISH_OTHER): (_S.WAITING, _A.REFUSE_TAKEN),
     (_S.WAITING, _I.ESTABLISH_IMPOSSIBLE): (_S.WAITING, _A.REFUSE_IMPOSSIBLE),
     (_S.WAITING, _I.MESSAGE_HERE): (_S.WAITING, _A.REFUSE_NOT_ESTABLISHED),
@@ -84,6 +87,7 @@ SERVER_TABLE: Final[dict[tuple[ServerState, ServerInput], tuple[ServerState, Ser
     # ------------------------------------------------------------------------- while it runs
     (_S.OPEN, _I.ESTABLISH_NEW): (_S.OPEN, _A.END_AND_GRANT),
     (_S.OPEN, _I.ESTABLISH_SAME): (_S.OPEN, _A.RESUME),
+    (_S.OPEN, _I.ESTABLISH_AGAIN): (_S.OPEN, _A.END_AND_GRANT),
     (_S.OPEN, _I.ESTABLISH_OTHER): (_S.OPEN, _A.REFUSE_TAKEN),
     (_S.OPEN, _I.ESTABLISH_IMPOSSIBLE): (_S.OPEN, _A.REFUSE_IMPOSSIBLE),
     (_S.OPEN, _I.MESSAGE_HERE): (_S.OPEN, _A.TAKE),

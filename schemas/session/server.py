@@ -96,6 +96,7 @@ class ServerSession:
         self._sent_ns = 0
         self._request = 0
         self._resumed = False
+        self._in_place_of: int | None = 0  # the epoch that was asked for when this one was given
 
     # ------------------------------------------------------------------------- start
     def restore(
@@ -120,6 +121,7 @@ class ServerSession:
         self.peer = NO_PEER
         self._window.clear()
         self._heard_ns = now_ns
+        self._in_place_of = None  # the journal does not say
 
     # ------------------------------------------------------------------------- frames
     def receive(self, peer: bytes, frame: Frame, now_ns: int) -> Verdict:
@@ -239,6 +241,8 @@ class ServerSession:
             what = ServerInput.ESTABLISH_NEW
         elif message.epoch == self.epoch:
             what = ServerInput.ESTABLISH_SAME
+        elif self._answer_was_lost(message.epoch):
+            what = ServerInput.ESTABLISH_AGAIN
         else:
             what = ServerInput.ESTABLISH_OTHER
         match self._step(what):
@@ -261,9 +265,20 @@ class ServerSession:
             case _:
                 return self._grant(peer, message, version, now_ns, None)
 
+    def _answer_was_lost(self, epoch: int) -> bool:
+        """Tell whether who asks for this epoch is who was given the present one and never knew.
+
+        Only the process that held an epoch asks for it; had it heard of the new one it would ask
+        for that. After a restart: a session in which nobody spoke is nobody's loss.
+        """
+        if self._in_place_of is None:
+            return self.last_message == 0
+        return epoch == self._in_place_of
+
     def _grant(
         self, peer: bytes, message: Establish, version: int, now_ns: int, ended: Ended | None
     ) -> Verdict:
+        self._in_place_of = message.epoch
         self.epoch += 1
         self.last_message = self._answered = 0
         self.streams = message.streams
