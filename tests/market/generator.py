@@ -105,9 +105,13 @@ class Maker:
         }
 
     def next(self, rng: random.Random) -> None:
-        """Make one command, or rarely a burst of bids that come to rest."""
-        if rng.random() < 0.0005:
+        """Make one command, or rarely a burst of bids or a rush for capacity."""
+        roll = rng.random()
+        if roll < 0.0005:
             self._burst(rng)
+            return
+        if roll < 0.01:
+            self._rush(rng)
             return
         kinds, weights = zip(*WEIGHTS.items(), strict=True)
         self.at += self._step(rng)
@@ -119,10 +123,12 @@ class Maker:
                 kind = "offer"
         self.make(rng, kind)
 
-    def make(self, rng: random.Random, kind: str, name: str | None = None) -> None:
-        """Make a command of a kind, about `name` when it is given."""
+    def make(
+        self, rng: random.Random, kind: str, name: str | None = None, **fixed: int | str
+    ) -> None:
+        """Make a command of a kind, about `name` when it is given, with some fields fixed."""
         self.rng = rng
-        fields = self.made_of_kind[kind](name)
+        fields = self.made_of_kind[kind](name) | fixed
         command = msgspec.convert({"type": kind, "at": self.at} | fields, AnyCommand)
         self.commands.append(command)
         self.market.apply(command)
@@ -149,8 +155,8 @@ class Maker:
         return self.rng.choice((1_000_000, 3_000_000, 20_000_000, 60_000_000, 60_000_000))
 
     def _known(self, names: tuple[str, ...]) -> str:
-        """Return one of the names, and one that nobody ever gave once in 50."""
-        return "nobody" if self.rng.random() < 0.02 else self.rng.choice(names)
+        """Return one of the names, and one that nobody ever gave once in 25."""
+        return "nobody" if self.rng.random() < 0.04 else self.rng.choice(names)
 
     def _some(self, entries: tuple[Any, ...]) -> list[Any]:
         """Return a few entries, each once, in any order."""
@@ -241,9 +247,9 @@ class Maker:
 
     def _site(self, name: str | None) -> dict[str, Any]:
         site = name or self.rng.choice(SITES)
-        right = name is not None or self.rng.random() < 0.9
+        right = name is not None or self.rng.random() < 0.8
         return {
-            "site": site, "operator": site[0] if right else self._known(OPERATORS),
+            "site": site, "operator": site[0] if right else self.rng.choice(("B", "nobody")),
             "tier": self.rng.choice(lists.TIERS[:3]), "lat": 45, "lon": 4.25,
             "country": self.rng.choice((None, *COUNTRIES)),
             "data_countries": self._some(COUNTRIES), "certifications": self._some(CERTIFICATIONS),
@@ -368,7 +374,8 @@ class Maker:
         fitting = [fill.fill for fill in self.state.fills.values() if fill.state in states]
         if fitting and self.rng.random() < 0.9:
             return self.rng.choice(fitting[-6:])
-        return self.rng.randint(1, self.state.fills_made + 1)
+        made = self.state.fills_made
+        return made + 1 if self.rng.random() < 0.3 else self.rng.randint(1, made + 1)
 
     def _as_operator(self, fill: int) -> dict[str, Any]:
         members = self.state.members_of_fill(fill)
@@ -394,7 +401,7 @@ class Maker:
             "certifications": self._rarely(0.07, CERTIFICATIONS),
             "capabilities": self._rarely(0.07, CAPABILITIES),
             "tiers": self._rarely(0.07, lists.TIERS[:3]),
-            "hardware": self._rarely(0.07, lists.HARDWARE[:2]),
+            "hardware": self._rarely(0.12, lists.HARDWARE[:2]),
             "precisions": self._rarely(0.07, lists.PRECISIONS[:2]),
             "contracts": self._rarely(0.07, lists.CONTRACTS),
             "allow_operators": self._rarely(0.07, OPERATORS),
@@ -445,17 +452,19 @@ class Maker:
         return fields
 
     def _burst(self, rng: random.Random) -> None:
-        """Fill a buyer's book of resting bids to its limit and one beyond."""
+        """Fill a buyer's book of resting bids to its limit and beyond."""
         buyer = rng.choice(BUYERS)
         if not any(of == buyer for of, _ in self.state.campaigns):
             self.make(rng, "campaign", buyer)
-        for _ in range(limits.BIDS_AT_REST_MAX + 2):
-            self.rng = rng
-            fields = self._bid(buyer)
-            fields |= {"max_price": 0, "rest_us": 60_000_000, "bid": fields["bid"] + 3}
-            fields = {"type": "bid", "at": self.at, "quantity": 1} | fields
-            self.commands.append(msgspec.convert(fields, AnyCommand))
-            self.market.apply(self.commands[-1])
+        for _ in range(2 * limits.BIDS_AT_REST_MAX):  # a fifth of them are rejected
+            self.make(rng, "bid", buyer, max_price=0, rest_us=60_000_000, quantity=1)
+
+    def _rush(self, rng: random.Random) -> None:
+        """Let several buyers rest and one slot come that they all want."""
+        for buyer in rng.sample(BUYERS, 3):
+            ceiling = rng.randint(6, 12)
+            self.make(rng, "bid", buyer, max_price=ceiling, rest_us=60_000_000, adapter="")
+        self.make(rng, "offer", slots=rng.choice((1, 2)), fills_seen=0, model="m", cold_start_us=0)
 
     def _bid_cancel(self, _name: str | None) -> dict[str, Any]:
         if self.state.resting and self.rng.random() < 0.9:
