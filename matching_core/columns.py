@@ -1,0 +1,309 @@
+"""The market's memory: which tables there are, which word of a row means what, how they grow.
+
+All state is int64 words in a few tables, and one vector `s` that holds the scalars and where each
+table stands (matching_core/jit.py). Row 0 of a table is nobody: a link of 0 ends a list.
+
+    s        [ scalars … | OFFERS: address, rows | FILLS: address, rows | … | heaps: six words each ]
+
+    sites    1 …            models 1 …                       campaigns 1 …
+               │               │   MODEL_SITES: one bit         │   CAMPAIGN_SITES: one bit per
+               │               │   per site with an offer       │   site that all its rules admit
+               │               └───────────┐   OPEN_SITES       │
+               │                           &  not halted  ──────&──▶ sites of one auction
+               │                                                      │ RTT[metro, site] + margin
+               └──▶ PAIRS[model, site] ─▶ offer ─▶ offer ─▶ 0  ◀──────┘ inside the budget?
+
+    offer    one row per name (site, offer), for ever; NAMES is the hash table from name to row
+               └──▶ its fills above the largest `fills_seen` that were not released, by ordinal:
+                    fill ⇄ fill ⇄ fill; their count is what is in flight
+    fill     a row while it has not ended or is in such a list; FILL_INDEX finds it by number
+    bid      a row while it rests, in the list of its buyer and in one list per model of its
+             campaign; row 0 is the bid that is being auctioned
+    heaps    what ends by time: offers, bids, leases, settlements, disputes (kernels/heap.py)
+
+An auction (kernels/bid.py) ANDs three bitmaps, looks up one row of round trips, and walks the few
+offers behind the sites that are left, keeping the best and the best of another owner. Capacity that
+arrives (kernels/capacity.py) walks the bids that rest for its model.
+
+Tables never grow inside a kernel: it asks for room before it touches anything (kernels/entry.py).
+"""
+
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from matching_core.event_rows import EVENT_WORDS
+from schemas import limits
+
+Array = npt.NDArray[Any]
+
+# ----------------------------------------------------------------------------- scalars of `s`
+(
+    SEQ, AT, INDEX, EVENTS_COUNT, FILLS_MADE, FEES, WITHHELD, DEPOSITS,
+    TAKE, RENT, TOLERANCE, SETTLE, DELIVER, DISPUTE, EXCHANGE_HALTS, AUCTIONS,
+    OPERATOR_COUNT, BUYER_COUNT, MODEL_COUNT, ADAPTER_COUNT, METRO_COUNT, SITE_COUNT, DEAL_COUNT,
+    CAMPAIGN_COUNT, SET_COUNT, SET_ITEM_COUNT, ASN_COUNT,
+    OFFER_ROWS, STANDING, AGENT_ROWS,  # names ever offered; offers that stand; (buyer, agent) pairs
+    REST_ROWS, REST_FREE, RESTS, RESTING_UNITS,  # rows ever used; first free row; bids; units
+    FILL_ROWS, FILL_FREE, OPEN_FILLS,
+    SITE_CAPACITY, SITE_WORDS, OPERATOR_WORDS, BUYER_WORDS,  # widths of the tables that need one
+) = range(41)  # fmt: skip
+_SCALARS: Final = 48
+
+# ----------------------------------------------------------------------------- tables
+# The position in `s` of the table's address; its row count follows.
+(
+    OPERATORS, BUYERS, MODELS, ADAPTERS, SITES, DEALS, DEAL_BUYERS, SETS, SET_ITEMS, ASNS,
+    CAMPAIGNS, CAMPAIGN_OPERATORS, CAMPAIGN_SITES, MODEL_SITES, OPEN_SITES, PAIRS, RTT,
+    NAMES, AGENTS, OFFERS, RESTS_TABLE, FILLS, FILL_INDEX, SUMS, WINNERS, EVENTS, INBOX,
+) = range(_SCALARS, _SCALARS + 54, 2)  # fmt: skip
+# A heap has four words more: its size, and the table, its row words and the word of a row that
+# keeps the row's place in the heap (0 = not in it).
+(
+    OFFER_HEAP, REST_HEAP, LEASE_HEAP, SETTLE_HEAP, DISPUTE_HEAP, CONCERNED_HEAP, CANDIDATE_HEAP,
+) = range(_SCALARS + 54, _SCALARS + 54 + 42, 6)  # fmt: skip
+HEAP_WORDS: Final = 3  # due, key, row
+STATE_WORDS: Final = _SCALARS + 54 + 42
+
+# ----------------------------------------------------------------------------- words of a row
+COUNTRY_WORDS: Final = 11  # a set of countries: 676 pairs of letters and 0, one bit each
+
+(OPERATOR_GROUP, OPERATOR_BALANCE, OPERATOR_TRANSFER, OPERATOR_HALTS, OPERATOR_CONTROL_COUNT,
+ OPERATOR_CONTROL) = range(6)  # fmt: skip
+OPERATOR_ROW: Final = 16
+(BUYER_GROUP, BUYER_AVAILABLE, BUYER_TRANSFER, BUYER_HALTS, BUYER_CAMPAIGNS,
+ BUYER_RESTS, BUYER_FIRST, BUYER_LAST) = range(8)  # fmt: skip
+BUYER_ROW: Final = 8
+# Cards as they count: in, out, second for each of the seven bands, the model's own where none is set.
+MODEL_HALTS, MODEL_FIRST_REST, MODEL_CARDS = range(3)
+MODEL_ROW: Final = 24
+ADAPTER_ROW: Final = 1  # the model
+(SITE_OPERATOR, SITE_GROUP, SITE_MARGIN, SITE_TIER, SITE_COUNTRY, SITE_CERTIFICATIONS, SITE_TRUST,
+ SITE_HALTS, SITE_ASN_FIRST, SITE_ASN_COUNT, SITE_FIRST_OFFER, SITE_DATA_COUNT,
+ SITE_DATA) = range(13)  # fmt: skip
+SITE_ROW: Final = 24
+DEAL_ROW: Final = 1  # the operator
+SET_FIRST, SET_SIZE = range(2)
+SET_ROW: Final = 2
+(CAMPAIGN_BUYER, CAMPAIGN_STANDING, CAMPAIGN_BUDGET, CAMPAIGN_UNIT_PRICE, CAMPAIGN_TIME_VALUE,
+ CAMPAIGN_CAPABILITIES, CAMPAIGN_HARDWARE, CAMPAIGN_PRECISIONS, CAMPAIGN_CONTRACTS,
+ CAMPAIGN_SPEED, CAMPAIGN_PEERING, CAMPAIGN_COLD, CAMPAIGN_MODEL_COUNT) = range(13)  # fmt: skip
+CAMPAIGN_MODELS: Final = 13  # four handles
+CAMPAIGN_MARKDOWNS: Final = 17  # and what each is worth less
+(CAMPAIGN_CERTIFICATIONS, CAMPAIGN_TIERS, CAMPAIGN_TRUST, CAMPAIGN_RULES_SET,
+ CAMPAIGN_ALLOWS) = range(21, 26)  # fmt: skip
+# CAMPAIGN_OPERATORS has the allowed operators less the denied where CAMPAIGN_ALLOWS is 1, else the
+# denied: so an operator that comes later needs no bit.
+CAMPAIGN_RESIDENCY: Final = 26
+CAMPAIGN_DATA: Final = CAMPAIGN_RESIDENCY + COUNTRY_WORDS
+CAMPAIGN_SOVEREIGNTY: Final = CAMPAIGN_DATA + COUNTRY_WORDS
+CAMPAIGN_ROW: Final = 64
+RESIDENCY_SET, DATA_SET, SOVEREIGNTY_SET = 1, 2, 4  # bits of CAMPAIGN_RULES_SET
+
+# What an auction reads of an offer fills its first two cache lines.
+(OFFER_NEXT, OFFER_ASK_IN, OFFER_ASK_OUT, OFFER_ASK_SECOND, OFFER_AVAILABLE, OFFER_TTFT,
+ OFFER_PREFILL, OFFER_PRIORITY,
+ OFFER_COLD, OFFER_LOAD, OFFER_ADAPTERS, OFFER_ATTRIBUTES, OFFER_CAPABILITIES, OFFER_SPEED,
+ OFFER_CONTEXT, OFFER_DEAL,
+ OFFER_SITE, OFFER_NUMBER, OFFER_MODEL, OFFER_SLOTS, OFFER_SEEN, OFFER_MADE, OFFER_IN_FLIGHT,
+ OFFER_FIRST_FILL,
+ OFFER_LAST_FILL, OFFER_STANDING, OFFER_EXPIRES, OFFER_PREVIOUS, OFFER_SITE_NEXT,
+ OFFER_SITE_PREVIOUS, OFFER_PLACE, OFFER_CONCERNED) = range(32)  # fmt: skip
+OFFER_ROW: Final = 32
+# OFFER_ATTRIBUTES: hardware 8, precision 8, contract 8, as in event_rows.
+
+(REST_BUYER, REST_AGENT, REST_BID, REST_CAMPAIGN, REST_ORIGIN, REST_ASN, REST_TOKENS_IN,
+ REST_TOKENS_OUT, REST_ADAPTER, REST_LEASE_US, REST_BUDGET, REST_PRICE, REST_BAND, REST_UNITS,
+ REST_NEXT_UNIT, REST_DUE, REST_ARRIVAL, REST_PLACE, REST_CANDIDATE, REST_NEXT,
+ REST_PREVIOUS) = range(21)  # fmt: skip
+REST_MODEL_NEXT: Final = 21  # one per model of the campaign; a link is 4 × row + place
+REST_MODEL_PREVIOUS: Final = 25
+REST_ROW: Final = 32
+
+(FILL_NUMBER, FILL_BUYER, FILL_AGENT, FILL_BID, FILL_UNIT, FILL_OPERATOR, FILL_OFFER,
+ FILL_ORDINAL, FILL_PRICE, FILL_STATE, FILL_LEASE_UNTIL, FILL_AT, FILL_STARTED, FILL_FIRST,
+ FILL_DISPUTED, FILL_BUYER_FIGURE, FILL_OPERATOR_FIGURE, FILL_TOKENS_IN, FILL_TOKENS_OUT,
+ FILL_CARD_IN, FILL_CARD_OUT, FILL_CARD_SECOND, FILL_TAKE, FILL_RENT, FILL_TOLERANCE, FILL_SETTLE,
+ FILL_DELIVER, FILL_DISPUTE, FILL_NEXT, FILL_PREVIOUS, FILL_PLACE, FILL_LISTED) = range(32)  # fmt: skip
+FILL_ROW: Final = 32
+LEASED, STARTED, DISPUTED, ENDED = 1, 2, 3, 4
+NOT_YET: Final = -1  # a time or a figure that has not happened
+
+# Row, buyer and operator of every fill ever made. The row is 0 once it ended; the two members stay,
+# because a late command must be told "state" if the fill was its sender's and "unknown" if not. Twelve
+# bytes a fill: the only thing here that grows with trading and not with the book.
+INDEX_ROW_OF_FILL, INDEX_BUYER, INDEX_OPERATOR = range(3)
+FILL_INDEX_ROW: Final = 3
+MAP_ROW: Final = 2  # NAMES, AGENTS: key, value; open addressing, 0 = empty
+WINNER_ROW: Final = 2  # bid, units
+INBOX_BYTES_PER_RECORD: Final = 96
+UNREACHABLE: Final = -1  # RTT holds 2 × p99_us + estimate, or this
+
+OFFERS_PER_SITE_KEY: Final = 8_192  # key of a name: site × this + offer
+AGENTS_PER_BUYER_KEY: Final = 4_096  # key of an agent: (buyer × this + agent) + 1
+
+assert limits.OFFER_MAX < OFFERS_PER_SITE_KEY
+assert limits.AGENT_MAX < AGENTS_PER_BUYER_KEY
+assert 2 * limits.LATENCY_US_MAX + 1 < 2**31  # RTT is int32
+assert limits.MODELS_PER_CAMPAIGN_MAX == 4
+assert REST_MODEL_PREVIOUS + 4 <= REST_ROW
+assert CAMPAIGN_SOVEREIGNTY + COUNTRY_WORDS <= CAMPAIGN_ROW
+assert SITE_DATA + COUNTRY_WORDS <= SITE_ROW
+assert OPERATOR_CONTROL + COUNTRY_WORDS <= OPERATOR_ROW
+assert MODEL_CARDS + 3 * 7 <= MODEL_ROW
+
+# ----------------------------------------------------------------------------- allocation
+_I64, _U64, _I32, _U8 = np.int64, np.uint64, np.int32, np.uint8
+# position in `s`: (name in a snapshot, dtype, words of a row or the scalar that says them, rows at
+# the start). Rows are a power of two in maps.
+_TABLES: Final[dict[int, tuple[str, Any, int | tuple[int], int]]] = {
+    OPERATORS: ("operators", _I64, OPERATOR_ROW, 8),
+    BUYERS: ("buyers", _I64, BUYER_ROW, 8),
+    MODELS: ("models", _I64, MODEL_ROW, 8),
+    ADAPTERS: ("adapters", _I64, ADAPTER_ROW, 8),
+    SITES: ("sites", _I64, SITE_ROW, 64),
+    DEALS: ("deals", _I64, DEAL_ROW, 8),
+    DEAL_BUYERS: ("deal_buyers", _U64, (BUYER_WORDS,), 8),
+    SETS: ("sets", _I64, SET_ROW, 8),
+    SET_ITEMS: ("set_items", _I64, 1, 64),
+    ASNS: ("asns", _I64, 1, 64),
+    CAMPAIGNS: ("campaigns", _I64, CAMPAIGN_ROW, 8),
+    CAMPAIGN_OPERATORS: ("campaign_operators", _U64, (OPERATOR_WORDS,), 8),
+    CAMPAIGN_SITES: ("campaign_sites", _U64, (SITE_WORDS,), 8),
+    MODEL_SITES: ("model_sites", _U64, (SITE_WORDS,), 8),
+    OPEN_SITES: ("open_sites", _U64, (SITE_WORDS,), 1),
+    PAIRS: ("pairs", _I32, (SITE_CAPACITY,), 8),
+    RTT: ("rtt", _I32, (SITE_CAPACITY,), 8),
+    NAMES: ("names", _I64, MAP_ROW, 64),
+    AGENTS: ("agents", _I64, MAP_ROW, 64),
+    OFFERS: ("offers", _I64, OFFER_ROW, 32),
+    RESTS_TABLE: ("rests", _I64, REST_ROW, 32),
+    FILLS: ("fills", _I64, FILL_ROW, 64),
+    FILL_INDEX: ("fill_index", _I32, FILL_INDEX_ROW, 64),
+    SUMS: ("sums", _U64, 1, 1),
+    WINNERS: ("winners", _I64, WINNER_ROW, 32),
+    EVENTS: ("events", _I64, EVENT_WORDS, 128),
+    INBOX: ("inbox", _U8, INBOX_BYTES_PER_RECORD, 16),
+    OFFER_HEAP: ("offer_heap", _I64, HEAP_WORDS, 32),
+    REST_HEAP: ("rest_heap", _I64, HEAP_WORDS, 32),
+    LEASE_HEAP: ("lease_heap", _I64, HEAP_WORDS, 64),
+    SETTLE_HEAP: ("settle_heap", _I64, HEAP_WORDS, 64),
+    DISPUTE_HEAP: ("dispute_heap", _I64, HEAP_WORDS, 64),
+    CONCERNED_HEAP: ("concerned_heap", _I64, HEAP_WORDS, 32),
+    CANDIDATE_HEAP: ("candidate_heap", _I64, HEAP_WORDS, 32),
+}
+# What grows together: a heap has as many places as the table whose rows it orders.
+_GROWS_WITH: Final[dict[int, tuple[int, ...]]] = {
+    OFFERS: (OFFER_HEAP, CONCERNED_HEAP),
+    RESTS_TABLE: (REST_HEAP, CANDIDATE_HEAP, WINNERS),
+    FILLS: (LEASE_HEAP, SETTLE_HEAP, DISPUTE_HEAP),
+    DEALS: (DEAL_BUYERS,),
+    MODELS: (MODEL_SITES, PAIRS),
+    CAMPAIGNS: (CAMPAIGN_OPERATORS, CAMPAIGN_SITES),
+}
+_HEAPS: Final[dict[int, tuple[int, int, int]]] = {
+    OFFER_HEAP: (OFFERS, OFFER_ROW, OFFER_PLACE),
+    REST_HEAP: (RESTS_TABLE, REST_ROW, REST_PLACE),
+    LEASE_HEAP: (FILLS, FILL_ROW, FILL_PLACE),
+    SETTLE_HEAP: (FILLS, FILL_ROW, FILL_PLACE),
+    DISPUTE_HEAP: (FILLS, FILL_ROW, FILL_PLACE),
+    CONCERNED_HEAP: (OFFERS, OFFER_ROW, OFFER_CONCERNED),
+    CANDIDATE_HEAP: (RESTS_TABLE, REST_ROW, REST_CANDIDATE),
+}
+_TRANSIENT: Final = (EVENTS, INBOX, WINNERS)  # mean nothing between two calls
+_FILLER: Final = {RTT: UNREACHABLE}  # other new memory is 0
+
+
+class Columns:
+    """Own the tables and the vector `s` that kernels are given.
+
+    A table that grew stands elsewhere: read `columns[AT]` again after any growth.
+    """
+
+    def __init__(self) -> None:
+        self.s = np.zeros(STATE_WORDS, np.int64)
+        s = self.s
+        s[SITE_CAPACITY], s[SITE_WORDS] = 64, 1
+        s[OPERATOR_WORDS] = s[BUYER_WORDS] = 1
+        s[OFFER_ROWS] = s[REST_ROWS] = s[FILL_ROWS] = 1  # row 0 is nobody's
+        self._tables: dict[int, Array] = {}
+        for at, (_, dtype, _, rows) in _TABLES.items():
+            self._put(at, np.full((rows, self._words(at)), _FILLER.get(at, 0), dtype))
+        for at, owner in _HEAPS.items():
+            s[at + 3 : at + 6] = owner
+
+    def __getitem__(self, at: int) -> Array:
+        """Return the table whose address stands at `s[at]`, as an array of rows."""
+        return self._tables[at]
+
+    def _words(self, at: int) -> int:
+        words = _TABLES[at][2]
+        return int(self.s[words[0]]) if isinstance(words, tuple) else words
+
+    def _put(self, at: int, table: Array) -> None:
+        self._tables[at] = table
+        self.s[at] = table.ctypes.data
+        self.s[at + 1] = table.shape[0]
+
+    def _resize(self, at: int, rows: int, words: int) -> None:
+        old = self._tables[at]
+        if at in _TRANSIENT:  # untouched memory costs nothing: an event buffer may be generous
+            self._put(at, np.empty((rows, words), old.dtype))
+            return
+        new = np.zeros((rows, words), old.dtype)
+        if at in _FILLER:
+            new.fill(_FILLER[at])
+        new[: old.shape[0], : old.shape[1]] = old
+        self._put(at, new)
+
+    def ensure(self, at: int, rows: int) -> None:
+        """Let a table, and what grows with it, have at least `rows` rows; doubles."""
+        capacity = int(self.s[at + 1])
+        if rows <= capacity:
+            return
+        while capacity < rows:
+            capacity *= 2
+        for part in (at, *_GROWS_WITH.get(at, ())):
+            self._resize(part, capacity, self._words(part))
+
+    def widen(self, scalar: int, count: int) -> None:
+        """Let the tables with one column per site, operator or buyer have `count` columns more than 0.
+
+        `scalar` is SITE_CAPACITY (also widens the site bitmaps), OPERATOR_WORDS or BUYER_WORDS.
+        """
+        s = self.s
+        per_unit = 1 if scalar == SITE_CAPACITY else 64
+        if count < s[scalar] * per_unit:
+            return
+        while count >= s[scalar] * per_unit:
+            s[scalar] *= 2
+        if scalar == SITE_CAPACITY:
+            s[SITE_WORDS] = s[SITE_CAPACITY] // 64
+        for at in _TABLES:
+            if self._words(at) != self._tables[at].shape[1]:
+                self._resize(at, self._tables[at].shape[0], self._words(at))
+
+    def replace(self, at: int, table: Array) -> None:
+        """Put another array in a table's place (a map that was hashed anew)."""
+        self._put(at, table)
+
+    def snapshot(self) -> dict[str, Array]:
+        """Return copies of all that is state. Addresses in `s` are meaningless there."""
+        kept = {_TABLES[at][0]: t.copy() for at, t in self._tables.items() if at not in _TRANSIENT}
+        return kept | {"s": self.s.copy()}
+
+    @classmethod
+    def restore(cls, snapshot: dict[str, Array]) -> "Columns":
+        """Make the columns again that `snapshot` was taken of."""
+        columns = cls()
+        fresh = columns.s.copy()
+        columns.s[:] = snapshot["s"]
+        for at, (name, dtype, _, _) in _TABLES.items():
+            columns.s[at : at + 2] = fresh[at : at + 2]
+            if at in _TRANSIENT:
+                rows = int(snapshot["s"][at + 1])
+                columns._put(at, np.empty((rows, columns._words(at)), dtype))
+            else:
+                columns._put(at, np.array(snapshot[name], dtype, order="C"))
+        return columns

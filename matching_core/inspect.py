@@ -1,0 +1,194 @@
+"""Questions about the compiled market that change nothing: for sessions, the follower, people."""
+
+from typing import Final, NamedTuple
+
+import numpy as np
+
+from matching_core import columns as k
+from matching_core.jit import Array
+from matching_core.kernels.book import map_find
+from matching_core.rows import open_rows
+from schemas import limits
+
+STATES: Final = {k.LEASED: "leased", k.STARTED: "started", k.DISPUTED: "disputed"}
+BOOK_ROW: Final = np.dtype(
+    [
+        ("site", "<i8"), ("offer", "<i8"), ("model", "<i8"), ("hardware", "<i8"),
+        ("precision", "<i8"), ("contract", "<i8"), ("available", "<i8"), ("slots", "<i8"),
+        ("ttft_us", "<i8"), ("ask_in", "<i8"), ("ask_out", "<i8"), ("ask_second", "<i8"),
+        ("deal", "<i8"), ("expires_at_ns", "<i8"),
+    ]
+)  # fmt: skip
+_BOOK_WORDS: Final = {
+    "site": k.OFFER_SITE,
+    "offer": k.OFFER_NUMBER,
+    "model": k.OFFER_MODEL,
+    "available": k.OFFER_AVAILABLE,
+    "slots": k.OFFER_SLOTS,
+    "ttft_us": k.OFFER_TTFT,
+    "ask_in": k.OFFER_ASK_IN,
+    "ask_out": k.OFFER_ASK_OUT,
+    "ask_second": k.OFFER_ASK_SECOND,
+    "deal": k.OFFER_DEAL,
+    "expires_at_ns": k.OFFER_EXPIRES,
+}
+
+
+class FillState(NamedTuple):
+    """Whose a fill is, by handles, and what became of it; of an ended one no more is kept."""
+
+    fill: int
+    buyer: int
+    operator: int
+    state: str  # leased, started, disputed, ended
+    agent: int = 0
+    bid: int = 0
+    unit: int = 0
+    site: int = 0
+    offer: int = 0
+    ordinal: int = 0
+    price: int = 0
+    lease_until: int = 0
+
+
+def next_due_ns(columns: k.Columns) -> int:
+    """Return the earliest time in any heap; AT_NS_MAX when all are empty."""
+    s = columns.s
+    due = limits.AT_NS_MAX
+    for at in (k.OFFER_HEAP, k.REST_HEAP, k.LEASE_HEAP, k.SETTLE_HEAP, k.DISPUTE_HEAP):
+        if s[at + 2]:
+            due = min(due, int(columns[at][1, 0]))
+    return due
+
+
+def last_bid(columns: k.Columns, buyer: int, agent: int) -> int:
+    """Return the number of an agent's last accepted bid, 0 if there was none."""
+    key = buyer * k.AGENTS_PER_BUYER_KEY + agent + 1
+    return int(map_find(columns.s, k.AGENTS, key))
+
+
+def _offer_row(columns: k.Columns, site: int, offer: int) -> int:
+    return int(map_find(columns.s, k.NAMES, site * k.OFFERS_PER_SITE_KEY + offer))
+
+
+def fills_made(columns: k.Columns, sites: Array, offers: Array) -> Array:
+    """Return how many fills were ever made under each name: int64[n]."""
+    named = zip(sites.tolist(), offers.tolist(), strict=True)
+    found = [_offer_row(columns, site, offer) for site, offer in named]
+    return columns[k.OFFERS][found, k.OFFER_MADE]
+
+
+def site_state(columns: k.Columns, site: int) -> list[tuple[int, int, list[int]]]:
+    """Return (offer, fills made, numbers of its open fills) of each name of a site, by offer."""
+    offers = columns[k.OFFERS][: columns.s[k.OFFER_ROWS]]
+    fills = columns[k.FILLS]
+    still_open: dict[int, list[int]] = {}
+    for fill in open_rows(columns):
+        numbers = still_open.setdefault(int(fills[fill, k.FILL_OFFER]), [])
+        numbers.append(int(fills[fill, k.FILL_NUMBER]))
+    found = np.nonzero(offers[:, k.OFFER_SITE] == site)[0].tolist() if site else []
+    return sorted(
+        (
+            int(offers[row, k.OFFER_NUMBER]),
+            int(offers[row, k.OFFER_MADE]),
+            still_open.get(row, []),
+        )
+        for row in found
+    )
+
+
+def rest_rows_of(columns: k.Columns, buyer: int) -> list[int]:
+    """Return the rows of a buyer's bids at rest, in order of arrival."""
+    rests, found = columns[k.RESTS_TABLE], []
+    row = int(columns[k.BUYERS][buyer, k.BUYER_FIRST])
+    while row:
+        found.append(row)
+        row = int(rests[row, k.REST_NEXT])
+    return found
+
+
+def rests_of(columns: k.Columns, buyer: int, agent: int) -> list[int]:
+    """Return the numbers of an agent's bids at rest, in order of arrival."""
+    rests = columns[k.RESTS_TABLE]
+    return [
+        int(rests[row, k.REST_BID])
+        for row in rest_rows_of(columns, buyer)
+        if rests[row, k.REST_AGENT] == agent
+    ]
+
+
+def bid_state(columns: k.Columns, buyer: int, agent: int, bid: int) -> tuple[bool, int, list[int]]:
+    """Return (its number was used, units at rest, numbers of its open fills)."""
+    rests, fills = columns[k.RESTS_TABLE], columns[k.FILLS]
+    units = sum(
+        int(rests[row, k.REST_UNITS])
+        for row in rest_rows_of(columns, buyer)
+        if rests[row, k.REST_AGENT] == agent and rests[row, k.REST_BID] == bid
+    )
+    rows = open_rows(columns)
+    its = (
+        (fills[rows, k.FILL_BUYER] == buyer)
+        & (fills[rows, k.FILL_AGENT] == agent)
+        & (fills[rows, k.FILL_BID] == bid)
+    )
+    numbers = fills[rows[its], k.FILL_NUMBER].tolist()
+    return bid <= last_bid(columns, buyer, agent), units, numbers
+
+
+def fill_state(columns: k.Columns, fill: int) -> FillState | None:
+    """Return whose a fill is and what became of it; None when no fill has that number."""
+    if not 1 <= fill <= columns.s[k.FILLS_MADE]:
+        return None
+    row, buyer, operator = columns[k.FILL_INDEX][fill].tolist()
+    if row == 0:
+        return FillState(fill, buyer, operator, "ended")
+    of = columns[k.FILLS][row].tolist()
+    offer = columns[k.OFFERS][of[k.FILL_OFFER]]
+    return FillState(
+        fill, buyer, operator, STATES[of[k.FILL_STATE]], of[k.FILL_AGENT], of[k.FILL_BID],
+        of[k.FILL_UNIT], int(offer[k.OFFER_SITE]), int(offer[k.OFFER_NUMBER]), of[k.FILL_ORDINAL],
+        of[k.FILL_PRICE], of[k.FILL_LEASE_UNTIL],
+    )  # fmt: skip
+
+
+def book(columns: k.Columns) -> Array:
+    """Return the live offers as `BOOK_ROW[n]`, by (site, offer): nothing of them is halted."""
+    offers = columns[k.OFFERS][: columns.s[k.OFFER_ROWS]]
+    sites, operators, models = columns[k.SITES], columns[k.OPERATORS], columns[k.MODELS]
+    site = offers[:, k.OFFER_SITE]
+    halts = (
+        sites[site, k.SITE_HALTS]
+        | operators[sites[site, k.SITE_OPERATOR], k.OPERATOR_HALTS]
+        | models[offers[:, k.OFFER_MODEL], k.MODEL_HALTS]
+        | columns.s[k.EXCHANGE_HALTS]
+    )
+    live = np.nonzero((offers[:, k.OFFER_STANDING] != 0) & (halts == 0))[0]
+    live = live[np.lexsort((offers[live, k.OFFER_NUMBER], offers[live, k.OFFER_SITE]))]
+    found = np.zeros(len(live), BOOK_ROW)
+    for name, word in _BOOK_WORDS.items():
+        found[name] = offers[live, word]
+    attributes = offers[live, k.OFFER_ATTRIBUTES]
+    found["hardware"] = attributes & 255
+    found["precision"] = attributes >> 8 & 255
+    found["contract"] = attributes >> 16 & 255
+    return found
+
+
+def counts(columns: k.Columns) -> dict[str, int]:
+    """Return how many there are of what. `auctions` counts units cleared and offers sold (6b)."""
+    s = columns.s
+    return {
+        "operators": int(s[k.OPERATOR_COUNT]),
+        "buyers": int(s[k.BUYER_COUNT]),
+        "models": int(s[k.MODEL_COUNT]),
+        "metros": int(s[k.METRO_COUNT]),
+        "sites": int(s[k.SITE_COUNT]),
+        "campaigns": int(columns[k.BUYERS][:, k.BUYER_CAMPAIGNS].sum()),
+        "offers": int(s[k.STANDING]),
+        "names": int(s[k.OFFER_ROWS]) - 1,
+        "resting_bids": int(s[k.RESTS]),
+        "resting_units": int(s[k.RESTING_UNITS]),
+        "open_fills": int(s[k.OPEN_FILLS]),
+        "fills": int(s[k.FILLS_MADE]),
+        "auctions": int(s[k.AUCTIONS]),
+    }

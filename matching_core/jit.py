@@ -1,0 +1,183 @@
+"""The one door to Numba: typed decorators, and tables reached through one vector of addresses.
+
+Every kernel takes the state vector `s` (int64[::1]) and plain integers. `s` holds the market's
+scalars and, for each table, its address and its row count; `table(s, AT, words)` makes the
+two-dimensional view inside compiled code. One array per call costs 0.2 µs to dispatch, a tuple of
+twenty arrays 2.7 µs, which is more than an auction. It also keeps every signature the same, so
+nothing compiles twice, and every index is checked under NUMBA_BOUNDSCHECK=1 because the view knows
+its shape.
+
+With NUMBA_DISABLE_JIT=1 the same functions run as plain Python over the same memory.
+"""
+
+import ctypes
+import functools
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final, ParamSpec, TypeVar, cast
+
+import numba
+import numpy as np
+import numpy.typing as npt
+from llvmlite import ir
+from numba.core import cgutils, types
+from numba.extending import intrinsic
+from numba.np.arrayobj import make_array, populate_array
+
+Array = npt.NDArray[Any]
+P = ParamSpec("P")
+R = TypeVar("R")
+
+JIT_DISABLED: Final = bool(numba.config.DISABLE_JIT)
+_CACHES_KEPT: Final = 4  # compiled versions of these sources kept beside one another
+
+
+def _point_cache_at_these_sources() -> None:
+    """Keep compiled kernels in a folder named by the digest of all sources they are made of.
+
+    Numba compares a cached kernel with the file of its own function only: a change in a file that it
+    calls into would go unnoticed, and so would an upgrade, since wheels carry one fixed date.
+    """
+    package = Path(__file__).parent
+    digest = hashlib.sha256(f"{numba.__version__} {np.__version__}".encode())
+    sources = [package / "jit.py", package / "columns.py", package / "event_rows.py"]
+    sources += sorted((package / "kernels").glob("*.py"))
+    sources += [
+        package.parent / "schemas" / name for name in ("limits.py", "records.py", "reasons.py")
+    ]
+    for source in sources:
+        digest.update(source.read_bytes())
+    name = f"kernels-{digest.hexdigest()[:16]}"
+    given = numba.config.CACHE_DIR
+    bases = [Path(given)] if given else [package / "__pycache__", Path.home() / ".cache" / "curb"]
+    for base in bases:
+        try:
+            folder = base / name
+            folder.mkdir(parents=True, exist_ok=True)
+            probe = folder / ".writable"
+            probe.touch()
+        except OSError:
+            continue
+        numba.config.CACHE_DIR = str(folder)
+        others = sorted(base.glob("kernels-*"), key=lambda path: path.stat().st_mtime)
+        for old in others[:-_CACHES_KEPT]:
+            _remove(old)
+        return
+
+
+def _remove(folder: Path) -> None:
+    """Remove a stale cache; another process may be doing the same, which is as good."""
+    try:
+        for path in sorted(folder.rglob("*"), reverse=True):
+            path.rmdir() if path.is_dir() else path.unlink()
+        folder.rmdir()
+    except OSError:
+        return
+
+
+def kernel(function: Callable[P, R]) -> Callable[P, R]:
+    """Compile an entry point called from Python; its machine code is kept on disk."""
+    if JIT_DISABLED:
+
+        @functools.wraps(function)
+        def plain(*args: P.args, **kwargs: P.kwargs) -> R:
+            with np.errstate(over="ignore"):  # uint64 wraps on purpose, as it does when compiled
+                return function(*args, **kwargs)
+
+        return plain
+    return cast("Callable[P, R]", numba.njit(cache=True, error_model="numpy")(function))
+
+
+def inner(function: Callable[P, R]) -> Callable[P, R]:
+    """Compile a function that only kernels call; it is part of their machine code."""
+    return cast("Callable[P, R]", numba.njit(error_model="numpy")(function))
+
+
+def _view_maker(dtype: Any, pointer_bits: int) -> Callable[..., Any]:
+    """Make the intrinsic that views the table whose address stands at `s[at]`, rows at `s[at+1]`."""
+
+    @intrinsic
+    def view(_context: Any, state: Any, at: Any, words: Any) -> Any:
+        array_type = types.Array(dtype, 2, "C")
+
+        def codegen(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+            vector, position, columns = args
+            source = make_array(state)(context, builder, vector)
+            one = ir.Constant(ir.IntType(64), 1)
+            address = builder.load(builder.gep(source.data, [position]))
+            rows = builder.load(builder.gep(source.data, [builder.add(position, one)]))
+            item = ir.Constant(ir.IntType(64), pointer_bits // 8)
+            result = make_array(array_type)(context, builder)
+            populate_array(
+                result,
+                data=builder.inttoptr(address, context.get_data_type(dtype).as_pointer()),
+                shape=cgutils.pack_array(builder, [rows, columns]),
+                strides=cgutils.pack_array(builder, [builder.mul(columns, item), item]),
+                itemsize=item,
+                meminfo=None,
+            )
+            return result._getvalue()
+
+        return array_type(state, types.int64, types.int64), codegen
+
+    return cast("Callable[..., Any]", view)
+
+
+def _plain_view(dtype: Any, item: Any) -> Callable[[Array, int, int], Array]:
+    """Make the same view for plain Python."""
+
+    def view(s: Array, at: int, words: int) -> Array:
+        rows, columns = int(s[at + 1]), int(words)
+        memory = (item * (rows * columns)).from_address(int(s[at]))
+        return np.frombuffer(memory, dtype=dtype).reshape(rows, columns)
+
+    return view
+
+
+@intrinsic
+def _compiled_lowest_bit(_context: Any, word: Any) -> Any:
+    def codegen(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        return builder.cttz(args[0], cgutils.true_bit)
+
+    return types.int64(types.uint64), codegen
+
+
+def _plain_lowest_bit(word: Any) -> int:
+    word = int(word)
+    return (word & -word).bit_length() - 1
+
+
+@intrinsic
+def _compiled_pointer(_context: Any, address: Any) -> Any:
+    def codegen(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        return builder.inttoptr(args[0], cgutils.voidptr_t)
+
+    return types.voidptr(types.int64), codegen
+
+
+def _plain_pointer(address: Any) -> Any:
+    return ctypes.c_void_p(int(address))
+
+
+# Views of a table as int64, uint64 and int32, `(s, AT, words) -> array[rows, words]`; the number of
+# the lowest bit set in a uint64 (undefined for 0); and an address as what `numba.carray` takes.
+table: Callable[[Array, int, int], Array]
+bits_table: Callable[[Array, int, int], Array]
+small_table: Callable[[Array, int, int], Array]
+lowest_bit: Callable[[Any], int]
+pointer: Callable[[Any], Any]
+if JIT_DISABLED:
+    table = _plain_view(np.int64, ctypes.c_int64)
+    bits_table = _plain_view(np.uint64, ctypes.c_uint64)
+    small_table = _plain_view(np.int32, ctypes.c_int32)
+    lowest_bit = _plain_lowest_bit
+    pointer = _plain_pointer
+else:
+    table = _view_maker(types.int64, 64)
+    bits_table = _view_maker(types.uint64, 64)
+    small_table = _view_maker(types.int32, 32)
+    lowest_bit = _compiled_lowest_bit
+    pointer = _compiled_pointer
+
+_point_cache_at_these_sources()

@@ -1,0 +1,92 @@
+"""The rules that depend on campaign and site alone, compiled into one bit each (MARKET.md §5, 4–11).
+
+A bitmap row per campaign says which sites all of them admit. It is made when the campaign is
+registered and again for whatever a change of a site, an operator or a buyer touches.
+"""
+
+import numpy as np
+
+from matching_core import columns as c
+from matching_core.jit import Array, bits_table, inner, kernel, table
+from matching_core.kernels.rules import (
+    CERTIFICATION,
+    DATA_RESIDENCY,
+    ELIGIBLE,
+    OPERATOR,
+    OWN,
+    RESIDENCY,
+    SOVEREIGNTY,
+    TIER,
+    TRUST,
+    has_bit,
+)
+
+
+@inner
+def all_allowed(countries: Array, row: int, word: int, allowed: Array, campaign: int, at: int) -> bool:
+    """Tell whether every country of one set is in another."""
+    for place in range(c.COUNTRY_WORDS):
+        if countries[row, word + place] & ~allowed[campaign, at + place] != 0:
+            return False
+    return True
+
+
+@inner
+def site_rule(s: Array, campaign: int, site: int) -> int:
+    """Return the first of rules 4 to 11 that a site fails for a campaign, or 0."""
+    campaigns = table(s, c.CAMPAIGNS, c.CAMPAIGN_ROW)
+    sites = table(s, c.SITES, c.SITE_ROW)
+    operators = table(s, c.OPERATORS, c.OPERATOR_ROW)
+    buyers = table(s, c.BUYERS, c.BUYER_ROW)
+    operator = sites[site, c.SITE_OPERATOR]
+    if sites[site, c.SITE_GROUP] == buyers[campaigns[campaign, c.CAMPAIGN_BUYER], c.BUYER_GROUP]:
+        return OWN
+    rules_set = campaigns[campaign, c.CAMPAIGN_RULES_SET]
+    if rules_set & c.RESIDENCY_SET:
+        country = sites[site, c.SITE_COUNTRY]
+        word = campaigns[campaign, c.CAMPAIGN_RESIDENCY + (country >> 6)]
+        if country == 0 or (word >> (country & 63)) & 1 == 0:
+            return RESIDENCY
+    if rules_set & c.DATA_SET and (
+        sites[site, c.SITE_DATA_COUNT] == 0
+        or not all_allowed(sites, site, c.SITE_DATA, campaigns, campaign, c.CAMPAIGN_DATA)
+    ):
+        return DATA_RESIDENCY
+    if rules_set & c.SOVEREIGNTY_SET and (
+        operators[operator, c.OPERATOR_CONTROL_COUNT] == 0
+        or not all_allowed(
+            operators, operator, c.OPERATOR_CONTROL, campaigns, campaign, c.CAMPAIGN_SOVEREIGNTY
+        )
+    ):
+        return SOVEREIGNTY
+    wanted = campaigns[campaign, c.CAMPAIGN_CERTIFICATIONS]
+    if sites[site, c.SITE_CERTIFICATIONS] & wanted != wanted:
+        return CERTIFICATION
+    tiers = campaigns[campaign, c.CAMPAIGN_TIERS]
+    if tiers != 0 and (tiers >> sites[site, c.SITE_TIER]) & 1 == 0:
+        return TIER
+    listed = has_bit(bits_table(s, c.CAMPAIGN_OPERATORS, s[c.OPERATOR_WORDS]), campaign, operator)
+    if listed != (campaigns[campaign, c.CAMPAIGN_ALLOWS] != 0):
+        return OPERATOR
+    if sites[site, c.SITE_TRUST] < campaigns[campaign, c.CAMPAIGN_TRUST]:
+        return TRUST
+    return ELIGIBLE
+
+
+@kernel
+def compile_sites(s: Array, first_campaign: int, last_campaign: int, first_site: int, last_site: int) -> int:
+    """Set the bits of all standing campaigns and sites in two closed ranges; returns their number."""
+    campaigns = table(s, c.CAMPAIGNS, c.CAMPAIGN_ROW)
+    bits = bits_table(s, c.CAMPAIGN_SITES, s[c.SITE_WORDS])
+    count = 0
+    for campaign in range(first_campaign, last_campaign + 1):
+        if campaigns[campaign, c.CAMPAIGN_STANDING] == 0:
+            continue
+        for site in range(first_site, last_site + 1):
+            bit = np.uint64(1) << np.uint64(site & 63)
+            if site_rule(s, campaign, site) == ELIGIBLE:
+                bits[campaign, site >> 6] |= bit
+            else:
+                bits[campaign, site >> 6] &= ~bit
+            count += 1
+    return count

@@ -1,0 +1,355 @@
+"""The hot commands, one record each (schemas/records.py), checked in MARKET_FILE.md's order.
+
+A handle that is not known, 0 included, is `unknown`. Values are within their limits: admission and
+the market file's reader have seen to that. Where a command names no member, none is asked for: the
+session has checked that the site is the sender's.
+"""
+
+import numba
+import numpy as np
+
+from matching_core import columns as c
+from matching_core.event_rows import EVENT_WORDS
+from matching_core.jit import Array, inner, pointer, small_table, table
+from matching_core.kernels import emit as e
+from matching_core.kernels.bid import clear_bid
+from matching_core.kernels.book import map_find, map_put, note_seen, offer_row, set_available, unlink_offer
+from matching_core.kernels.capacity import expire_at, place_offer, sell_capacity
+from matching_core.kernels.heap import heap_move
+from matching_core.kernels.lifecycle import complete_fill, decline_fill, start_fill
+from matching_core.kernels.rests import CANCELLED, end_rest, find_rest
+from schemas import limits, lists, records, reasons
+
+_BID = records.BID_RECORD
+_OFFER = records.OFFER_RECORD
+_REFRESH = records.REFRESH_RECORD
+_RTT = records.RTT_RECORD
+_FILL_COMMANDS = records.COMPLETE_RECORD
+_NONE_U32 = records.NONE_U32
+_NONE_U64 = np.uint64(records.NONE_U64)
+
+UNKNOWN = reasons.REJECTED["unknown"]
+DUPLICATE = reasons.REJECTED["duplicate"]
+HALTED = reasons.REJECTED["halted"]
+LIMIT = reasons.REJECTED["limit"]
+FILLS_SEEN = reasons.REJECTED["fills_seen"]
+STATE = reasons.REJECTED["state"]
+
+_BANDS_US = tuple(1000 * bound for bound in lists.BANDS_MS[:-1])
+_BIDS_AT_REST_MAX = limits.BIDS_AT_REST_MAX
+_NS_PER_US = limits.NS_PER_US
+_RELEASE_GRACE_NS = limits.RELEASE_GRACE_NS
+
+
+@inner
+def band_of(budget_us: int) -> int:
+    """Return the number of the latency band that a budget belongs to."""
+    for number in range(len(_BANDS_US)):
+        if budget_us <= _BANDS_US[number]:
+            return number
+    return len(_BANDS_US)
+
+
+@inner
+def agent_key(buyer: int, agent: int) -> int:
+    """Return the key of a buyer's agent in AGENTS."""
+    return buyer * c.AGENTS_PER_BUYER_KEY + agent + 1
+
+
+@inner
+def bid_refusal(s: Array, buyer: int, agent: int, bid: int, rest_us: int) -> int:
+    """Return why the bid in row 0 is rejected, 0 if it is not."""
+    rests = table(s, c.RESTS_TABLE, c.REST_ROW)
+    campaigns = table(s, c.CAMPAIGNS, c.CAMPAIGN_ROW)
+    buyers = table(s, c.BUYERS, c.BUYER_ROW)
+    campaign = rests[0, c.REST_CAMPAIGN]
+    if not 1 <= buyer <= s[c.BUYER_COUNT] or not 1 <= campaign <= s[c.CAMPAIGN_COUNT]:
+        return UNKNOWN
+    if campaigns[campaign, c.CAMPAIGN_STANDING] == 0 or campaigns[campaign, c.CAMPAIGN_BUYER] != buyer:
+        return UNKNOWN
+    if not 1 <= rests[0, c.REST_ORIGIN] <= s[c.METRO_COUNT]:
+        return UNKNOWN
+    if not 0 <= rests[0, c.REST_ADAPTER] <= s[c.ADAPTER_COUNT]:
+        return UNKNOWN
+    if bid <= map_find(s, c.AGENTS, agent_key(buyer, agent)):
+        return DUPLICATE
+    if buyers[buyer, c.BUYER_HALTS] != 0 or s[c.EXCHANGE_HALTS] != 0:
+        return HALTED
+    if rest_us > 0 and buyers[buyer, c.BUYER_RESTS] >= _BIDS_AT_REST_MAX:
+        return LIMIT
+    return 0
+
+
+@inner
+def do_bid(s: Array, place: int, buyer: int, agent: int) -> None:
+    """Take record `place` of the inbox as a bid: row 0 of the bids, then its auctions."""
+    record = numba.carray(pointer(s[c.INBOX]), (place + 1,), _BID)[place]
+    rests = table(s, c.RESTS_TABLE, c.REST_ROW)
+    bid = np.int64(record["bid"])
+    rest_us = np.int64(record["rest_us"])
+    campaign = np.int64(record["campaign"])
+    rests[0, c.REST_BUYER] = buyer
+    rests[0, c.REST_AGENT] = agent
+    rests[0, c.REST_BID] = bid
+    rests[0, c.REST_CAMPAIGN] = campaign
+    rests[0, c.REST_ORIGIN] = np.int64(record["origin"])
+    rests[0, c.REST_ASN] = np.int64(record["origin_asn"])
+    rests[0, c.REST_TOKENS_IN] = np.int64(record["tokens_in"])
+    rests[0, c.REST_TOKENS_OUT] = np.int64(record["tokens_out"])
+    rests[0, c.REST_ADAPTER] = np.int64(record["adapter"])
+    rests[0, c.REST_LEASE_US] = np.int64(record["lease_us"])
+    rests[0, c.REST_UNITS] = np.int64(record["quantity"])
+    rests[0, c.REST_NEXT_UNIT] = 0
+    refusal = bid_refusal(s, buyer, agent, bid, rest_us)
+    if refusal != 0:
+        row = e.emit_rejected(s, records.BID, refusal)
+        events = table(s, c.EVENTS, EVENT_WORDS)
+        events[row, e.E_BUYER] = buyer
+        events[row, e.E_AGENT] = agent
+        events[row, e.E_BID] = bid
+        events[row, e.E_CAMPAIGN] = campaign
+        return
+    map_before = map_find(s, c.AGENTS, agent_key(buyer, agent))
+    if map_before == 0:
+        s[c.AGENT_ROWS] += 1
+    map_put(s, c.AGENTS, agent_key(buyer, agent), bid)
+    campaigns = table(s, c.CAMPAIGNS, c.CAMPAIGN_ROW)
+    budget = np.int64(record["latency_budget_us"])
+    if budget == _NONE_U32:
+        budget = campaigns[campaign, c.CAMPAIGN_BUDGET]
+    rests[0, c.REST_BUDGET] = budget
+    rests[0, c.REST_BAND] = band_of(budget)
+    if record["max_price"] == _NONE_U64:
+        tokens = rests[0, c.REST_TOKENS_IN] + rests[0, c.REST_TOKENS_OUT]
+        rests[0, c.REST_PRICE] = campaigns[campaign, c.CAMPAIGN_UNIT_PRICE] * tokens // 1000
+    else:
+        rests[0, c.REST_PRICE] = np.int64(record["max_price"])
+    clear_bid(s, rest_us)
+
+
+@inner
+def do_bid_cancel(s: Array, place: int, buyer: int, agent: int) -> None:
+    """Take record `place` as the cancel of one bid at rest."""
+    record = numba.carray(pointer(s[c.INBOX]), (place + 1,), records.BID_CANCEL_RECORD)[place]
+    bid = np.int64(record["bid"])
+    refusal = 0
+    rest = 0
+    if not 1 <= buyer <= s[c.BUYER_COUNT]:
+        refusal = UNKNOWN
+    else:
+        rest = find_rest(s, buyer, agent, bid)
+        if rest == 0:
+            refusal = STATE
+    if refusal != 0:
+        row = e.emit_rejected(s, records.BID_CANCEL, refusal)
+        events = table(s, c.EVENTS, EVENT_WORDS)
+        events[row, e.E_BUYER] = buyer
+        events[row, e.E_AGENT] = agent
+        events[row, e.E_BID] = bid
+        return
+    end_rest(s, rest, CANCELLED)
+
+
+@inner
+def offer_refusal(s: Array, record: Array) -> int:
+    """Return why an offer is rejected, 0 if it is not."""
+    site, model = np.int64(record["site"]), np.int64(record["model"])
+    deal, adapters = np.int64(record["deal"]), np.int64(record["adapter_set"])
+    if not 1 <= site <= s[c.SITE_COUNT] or not 1 <= model <= s[c.MODEL_COUNT]:
+        return UNKNOWN
+    if deal != 0:
+        if deal > s[c.DEAL_COUNT]:
+            return UNKNOWN
+        operator = table(s, c.SITES, c.SITE_ROW)[site, c.SITE_OPERATOR]
+        if table(s, c.DEALS, c.DEAL_ROW)[deal, 0] != operator:
+            return UNKNOWN
+    if adapters != 0:
+        if adapters > s[c.SET_COUNT]:
+            return UNKNOWN
+        sets = table(s, c.SETS, c.SET_ROW)
+        items = table(s, c.SET_ITEMS, 1)
+        adapter_models = table(s, c.ADAPTERS, c.ADAPTER_ROW)
+        first = sets[adapters, c.SET_FIRST]
+        for item in range(first, first + sets[adapters, c.SET_SIZE]):
+            if adapter_models[items[item, 0], 0] != model:
+                return UNKNOWN
+    row = offer_row(s, site, np.int64(record["offer"]))
+    if np.int64(record["fills_seen"]) > table(s, c.OFFERS, c.OFFER_ROW)[row, c.OFFER_MADE]:
+        return FILLS_SEEN
+    return 0
+
+
+@inner
+def reject_offer(s: Array, command: int, reason: int, site: int, number: int) -> None:
+    """Say that a command about an offer changed nothing."""
+    row = e.emit_rejected(s, command, reason)
+    events = table(s, c.EVENTS, EVENT_WORDS)
+    events[row, e.E_SITE] = site
+    events[row, e.E_OFFER] = number
+    if 1 <= site <= s[c.SITE_COUNT]:
+        events[row, e.E_OPERATOR] = table(s, c.SITES, c.SITE_ROW)[site, c.SITE_OPERATOR]
+
+
+@inner
+def do_offer(s: Array, place: int) -> None:
+    """Take record `place` as an offer: all of it is replaced, and it is the youngest now."""
+    record = numba.carray(pointer(s[c.INBOX]), (place + 1,), _OFFER)[place]
+    site, number = np.int64(record["site"]), np.int64(record["offer"])
+    refusal = offer_refusal(s, record)
+    if refusal != 0:
+        reject_offer(s, records.OFFER, refusal, site, number)
+        return
+    offers = table(s, c.OFFERS, c.OFFER_ROW)
+    offer = offer_row(s, site, number)
+    if offer == 0:
+        offer = s[c.OFFER_ROWS]
+        s[c.OFFER_ROWS] = offer + 1
+        map_put(s, c.NAMES, site * c.OFFERS_PER_SITE_KEY + number, offer)
+        offers[offer, c.OFFER_SITE] = site
+        offers[offer, c.OFFER_NUMBER] = number
+    elif offers[offer, c.OFFER_STANDING] != 0:
+        unlink_offer(s, offer)
+    offers[offer, c.OFFER_MODEL] = np.int64(record["model"])
+    offers[offer, c.OFFER_ASK_IN] = record["ask_in"]
+    offers[offer, c.OFFER_ASK_OUT] = record["ask_out"]
+    offers[offer, c.OFFER_ASK_SECOND] = record["ask_second"]
+    offers[offer, c.OFFER_TTFT] = np.int64(record["ttft_us"])
+    offers[offer, c.OFFER_PREFILL] = np.int64(record["prefill_ns_per_token"])
+    offers[offer, c.OFFER_SPEED] = np.int64(record["tokens_per_second"])
+    offers[offer, c.OFFER_CONTEXT] = np.int64(record["context_limit"])
+    offers[offer, c.OFFER_COLD] = np.int64(record["cold_start_us"])
+    offers[offer, c.OFFER_LOAD] = np.int64(record["adapter_load_us"])
+    offers[offer, c.OFFER_ADAPTERS] = np.int64(record["adapter_set"])
+    offers[offer, c.OFFER_CAPABILITIES] = np.int64(record["capabilities"])
+    offers[offer, c.OFFER_DEAL] = np.int64(record["deal"])
+    offers[offer, c.OFFER_SLOTS] = np.int64(record["slots"])
+    offers[offer, c.OFFER_ATTRIBUTES] = (
+        np.int64(record["hardware"])
+        | (np.int64(record["precision"]) << 8)
+        | (np.int64(record["contract"]) << 16)
+    )
+    place_offer(s, offer, np.int64(record["fills_seen"]), np.int64(record["ttl_us"]))
+
+
+@inner
+def do_refresh(s: Array, place: int) -> None:
+    """Take record `place` as a refresh: what changes by the second; the priority stays."""
+    record = numba.carray(pointer(s[c.INBOX]), (place + 1,), _REFRESH)[place]
+    site, number = np.int64(record["site"]), np.int64(record["offer"])
+    seen = np.int64(record["fills_seen"])
+    offers = table(s, c.OFFERS, c.OFFER_ROW)
+    refusal = 0
+    offer = 0
+    if not 1 <= site <= s[c.SITE_COUNT]:
+        refusal = UNKNOWN
+    else:
+        offer = offer_row(s, site, number)
+        if seen > offers[offer, c.OFFER_MADE]:
+            refusal = FILLS_SEEN
+        elif offers[offer, c.OFFER_STANDING] == 0:
+            refusal = STATE
+    if refusal != 0:
+        reject_offer(s, records.REFRESH, refusal, site, number)
+        return
+    offers[offer, c.OFFER_SLOTS] = np.int64(record["slots"])
+    offers[offer, c.OFFER_TTFT] = np.int64(record["ttft_us"])
+    offers[offer, c.OFFER_PREFILL] = np.int64(record["prefill_ns_per_token"])
+    offers[offer, c.OFFER_SPEED] = np.int64(record["tokens_per_second"])
+    note_seen(s, offer, seen)
+    set_available(offers, offer)
+    expire_at(s, offer, np.int64(record["ttl_us"]))
+    sell_capacity(s, offer)
+
+
+@inner
+def do_offer_cancel(s: Array, place: int) -> None:
+    """Take record `place` as the cancel of one offer."""
+    record = numba.carray(pointer(s[c.INBOX]), (place + 1,), records.OFFER_CANCEL_RECORD)[place]
+    site, number = np.int64(record["site"]), np.int64(record["offer"])
+    if not 1 <= site <= s[c.SITE_COUNT]:
+        reject_offer(s, records.OFFER_CANCEL, UNKNOWN, site, number)
+        return
+    offer = offer_row(s, site, number)
+    if table(s, c.OFFERS, c.OFFER_ROW)[offer, c.OFFER_STANDING] == 0:
+        reject_offer(s, records.OFFER_CANCEL, STATE, site, number)
+        return
+    unlink_offer(s, offer)
+
+
+@inner
+def do_rtt(s: Array, place: int) -> None:
+    """Take record `place` as the round trip of (site, metro)."""
+    record = numba.carray(pointer(s[c.INBOX]), (place + 1,), _RTT)[place]
+    site, metro = np.int64(record["site"]), np.int64(record["metro"])
+    p99_us = np.int64(record["p99_us"])
+    if not 1 <= site <= s[c.SITE_COUNT] or not 1 <= metro <= s[c.METRO_COUNT]:
+        reject_offer(s, records.RTT, UNKNOWN, site, 0)
+        return
+    kept = c.UNREACHABLE
+    if p99_us != _NONE_U32:
+        kept = 2 * p99_us + np.int64(record["estimate"])
+    small_table(s, c.RTT, s[c.SITE_CAPACITY])[metro, site] = kept
+
+
+@inner
+def fill_refusal(s: Array, number: int, word: int, member: int) -> int:
+    """Return why no command of a member can concern a fill: not its own, or over; else 0."""
+    if member < 1 or not 1 <= number <= s[c.FILLS_MADE]:
+        return UNKNOWN
+    index = small_table(s, c.FILL_INDEX, c.FILL_INDEX_ROW)
+    if index[number, word] != member:
+        return UNKNOWN
+    if index[number, c.INDEX_ROW_OF_FILL] == 0:
+        return STATE
+    return 0
+
+
+@inner
+def reject_fill(s: Array, command: int, reason: int, number: int, word: int, member: int) -> None:
+    """Say that a command about a fill changed nothing."""
+    row = e.emit_rejected(s, command, reason)
+    events = table(s, c.EVENTS, EVENT_WORDS)
+    events[row, e.E_FILL] = number
+    events[row, e.E_OPERATOR if word == c.INDEX_OPERATOR else e.E_BUYER] = member
+
+
+@inner
+def do_fill_command(
+    s: Array, kind: int, number: int, member: int, is_operator: bool, detail: int, tokens_out: int
+) -> None:
+    """Take start, decline (`detail` = reason), release or complete (`detail` = tokens in)."""
+    word = c.INDEX_OPERATOR if is_operator else c.INDEX_BUYER
+    refusal = fill_refusal(s, number, word, member)
+    if refusal != 0:
+        reject_fill(s, kind, refusal, number, word, member)
+        return
+    fills = table(s, c.FILLS, c.FILL_ROW)
+    fill = np.int64(small_table(s, c.FILL_INDEX, c.FILL_INDEX_ROW)[number, c.INDEX_ROW_OF_FILL])
+    state = fills[fill, c.FILL_STATE]
+    figure = c.FILL_OPERATOR_FIGURE if is_operator else c.FILL_BUYER_FIGURE
+    if kind == records.START:
+        allowed = state == c.LEASED
+    elif kind == records.RELEASE:
+        allowed = state == c.LEASED
+    elif kind == records.DECLINE:
+        allowed = state == c.LEASED or (state == c.STARTED and fills[fill, figure] == c.NOT_YET)
+    else:
+        allowed = (state == c.STARTED and fills[fill, figure] == c.NOT_YET) or (
+            state == c.LEASED and is_operator
+        )
+    if not allowed:
+        reject_fill(s, kind, STATE, number, word, member)
+    elif kind == records.START:
+        start_fill(s, fill)
+    elif kind == records.DECLINE:
+        decline_fill(s, fill, detail)
+    elif kind == records.RELEASE:
+        until = min(fills[fill, c.FILL_LEASE_UNTIL], s[c.AT] + _RELEASE_GRACE_NS)
+        fills[fill, c.FILL_LEASE_UNTIL] = until
+        heap_move(s, c.LEASE_HEAP, fills[fill, c.FILL_PLACE], until, number)
+        row = e.emit_of_fill(s, e.RELEASING, fill)
+        table(s, c.EVENTS, EVENT_WORDS)[row, e.E_LEASE_UNTIL] = until
+    else:
+        if state == c.LEASED:
+            start_fill(s, fill)
+        complete_fill(s, fill, figure, detail, tokens_out)

@@ -1,0 +1,209 @@
+"""The one call into the market: a frame of commands of one kind from one sender, events out.
+
+Before anything is touched it asks whether every table has room for the worst that can come of the
+frame; if not, it returns minus the table's position in `s`, the caller lets the table grow and calls
+again. So no kernel ever allocates, and none can stop in the middle.
+"""
+
+import numba
+import numpy as np
+
+from matching_core import columns as c
+from matching_core.event_rows import EVENT_WORDS
+from matching_core.jit import Array, inner, kernel, pointer, small_table, table
+from matching_core.kernels import emit as e
+from matching_core.kernels.book import map_put
+from matching_core.kernels.capacity import cancel_offers, renew_offers
+from matching_core.kernels.commands import (
+    STATE,
+    UNKNOWN,
+    do_bid,
+    do_bid_cancel,
+    do_fill_command,
+    do_offer,
+    do_offer_cancel,
+    do_refresh,
+    do_rtt,
+    reject_offer,
+)
+from matching_core.kernels.expiry import expire
+from matching_core.kernels.lifecycle import BY_EXCHANGE, settle
+from matching_core.kernels.rests import CANCELLED, HALTED, end_rests
+from schemas import records
+
+CLOCK = 0  # a command with nothing but expiries: what every rare command is, too, before it acts
+# Acts of rare commands, within the command that CLOCK began. 32 and up, beside the kinds of records.
+END_CAMPAIGN = 40  # a = buyer, b = campaign: its bids at rest end `cancelled`
+HALT_BUYER = 41  # a = buyer: its bids at rest end `halted`
+RESOLVE = 42  # a = fill, b = amount; returns the reason it is rejected, or 0
+
+_BID = records.BID_RECORD
+
+
+@inner
+def room(s: Array, kind: int, count: int) -> int:
+    """Return 0 if every table has room for a frame, else the position of one that has not."""
+    units = 0
+    if kind == records.BID:
+        bids = numba.carray(pointer(s[c.INBOX]), (count,), _BID)
+        for place in range(count):
+            units += np.int64(bids[place]["quantity"])
+        if s[c.REST_ROWS] + count > s[c.RESTS_TABLE + 1]:
+            return c.RESTS_TABLE
+        if 2 * (s[c.AGENT_ROWS] + 1) > s[c.AGENTS + 1]:
+            return c.AGENTS
+    elif kind == records.OFFER:
+        if s[c.OFFER_ROWS] + count > s[c.OFFERS + 1]:
+            return c.OFFERS
+        if 2 * (s[c.OFFER_ROWS] + count) > s[c.NAMES + 1]:
+            return c.NAMES
+    fills = units + s[c.RESTING_UNITS]
+    if s[c.FILL_ROWS] + fills > s[c.FILLS + 1]:
+        return c.FILLS
+    if s[c.FILLS_MADE] + fills + 1 > s[c.FILL_INDEX + 1]:
+        return c.FILL_INDEX
+    # Each offer and each bid at rest can end once, each open fill once and once more in a dispute
+    # with a deadline of 0, each unit can fill once; a command itself says at most two things.
+    ends = s[c.STANDING] + s[c.RESTS] + 2 * s[c.OPEN_FILLS]
+    if ends + fills + 3 * count + 8 > s[c.EVENTS + 1]:
+        return c.EVENTS
+    return 0
+
+
+@kernel
+def events_needed(s: Array, units: int, count: int) -> int:
+    """Return how many rows `room` wants the event buffer to have."""
+    ends = s[c.STANDING] + s[c.RESTS] + 2 * s[c.OPEN_FILLS]
+    return ends + s[c.RESTING_UNITS] + units + 3 * count + 8
+
+
+@inner
+def reject_buyer(s: Array, command: int, buyer: int, agent: int) -> None:
+    """Say that a buyer is not known."""
+    row = e.emit_rejected(s, command, UNKNOWN)
+    events = table(s, c.EVENTS, EVENT_WORDS)
+    events[row, e.E_BUYER] = buyer
+    events[row, e.E_AGENT] = agent
+
+
+@inner
+def end_agent_rests(s: Array, buyer: int, agent: int) -> None:
+    """Take all bids at rest of one agent away."""
+    if 1 <= buyer <= s[c.BUYER_COUNT]:
+        end_rests(s, buyer, c.REST_AGENT, agent, CANCELLED)
+    else:
+        reject_buyer(s, records.BIDS_CANCEL, buyer, agent)
+
+
+@inner
+def do_site_command(s: Array, kind: int, site: int, ttl_us: int) -> None:
+    """Take a renewal or a cancel of all offers of a site."""
+    if not 1 <= site <= s[c.SITE_COUNT]:
+        reject_offer(s, kind, UNKNOWN, site, 0)
+    elif kind == records.RENEW:
+        renew_offers(s, site, ttl_us)
+    else:
+        cancel_offers(s, site)
+
+
+@inner
+def do_record(s: Array, kind: int, place: int, member: int, agent: int, role: int) -> None:
+    """Take record `place` of the inbox as a command of its kind."""
+    inbox = pointer(s[c.INBOX])
+    if kind == records.BID:
+        do_bid(s, place, member, agent)
+    elif kind == records.OFFER:
+        do_offer(s, place)
+    elif kind == records.REFRESH:
+        do_refresh(s, place)
+    elif kind == records.RENEW:
+        renewal = numba.carray(inbox, (place + 1,), records.RENEW_RECORD)[place]
+        do_site_command(s, kind, np.int64(renewal["site"]), np.int64(renewal["ttl_us"]))
+    elif kind == records.OFFERS_CANCEL:
+        cancel = numba.carray(inbox, (place + 1,), records.OFFERS_CANCEL_RECORD)[place]
+        do_site_command(s, kind, np.int64(cancel["site"]), 0)
+    elif kind == records.OFFER_CANCEL:
+        do_offer_cancel(s, place)
+    elif kind == records.BID_CANCEL:
+        do_bid_cancel(s, place, member, agent)
+    elif kind == records.BIDS_CANCEL:
+        end_agent_rests(s, member, agent)
+    elif kind == records.RTT:
+        do_rtt(s, place)
+    elif kind == records.COMPLETE:
+        done = numba.carray(inbox, (place + 1,), records.COMPLETE_RECORD)[place]
+        do_fill_command(
+            s, kind, np.int64(done["fill"]), member, role != 0,
+            np.int64(done["tokens_in"]), np.int64(done["tokens_out"]),
+        )  # fmt: skip
+    elif kind == records.DECLINE:
+        declined = numba.carray(inbox, (place + 1,), records.DECLINE_RECORD)[place]
+        do_fill_command(
+            s, kind, np.int64(declined["fill"]), member, True, np.int64(declined["reason"]), 0
+        )
+    elif kind == records.START:
+        started = numba.carray(inbox, (place + 1,), records.START_RECORD)[place]
+        do_fill_command(s, kind, np.int64(started["fill"]), member, True, 0, 0)
+    elif kind == records.RELEASE:
+        released = numba.carray(inbox, (place + 1,), records.RELEASE_RECORD)[place]
+        do_fill_command(s, kind, np.int64(released["fill"]), member, False, 0, 0)
+
+
+@inner
+def resolve(s: Array, number: int, amount: int) -> int:
+    """Settle a disputed fill at an amount; returns the reason why not, or 0."""
+    if not 1 <= number <= s[c.FILLS_MADE]:
+        return UNKNOWN
+    index = small_table(s, c.FILL_INDEX, c.FILL_INDEX_ROW)
+    fill = np.int64(index[number, c.INDEX_ROW_OF_FILL])
+    fills = table(s, c.FILLS, c.FILL_ROW)
+    if fill == 0 or fills[fill, c.FILL_STATE] != c.DISPUTED or amount > fills[fill, c.FILL_PRICE]:
+        return STATE
+    settle(s, fill, amount, amount, BY_EXCHANGE)
+    return 0
+
+
+@kernel
+def run(s: Array, kind: int, count: int, member: int, agent: int, role: int, at_ns: int) -> int:
+    """Apply `count` records of the inbox as commands of one kind; returns the number of events.
+
+    `member` is the sender's handle: a buyer's or an operator's, as the kind says; a `complete` comes
+    from an operator where `role` is 1. CLOCK takes no record. Negative: minus the position of the
+    table that has no room; nothing has happened then.
+    """
+    short = room(s, kind, count)
+    if short != 0:
+        return -short
+    s[c.EVENTS_COUNT] = 0
+    s[c.AT] = at_ns
+    for place in range(count):
+        s[c.SEQ] += 1
+        s[c.INDEX] = 0
+        expire(s)
+        if kind != CLOCK:
+            do_record(s, kind, place, member, agent, role)
+    return s[c.EVENTS_COUNT]
+
+
+@kernel
+def act(s: Array, kind: int, a: int, b: int) -> int:
+    """Do what a rare command does beyond its columns, within the command that `run` CLOCK began."""
+    if kind == END_CAMPAIGN:
+        end_rests(s, a, c.REST_CAMPAIGN, b, CANCELLED)
+    elif kind == HALT_BUYER:
+        end_rests(s, a, c.REST_BUYER, a, HALTED)
+    elif kind == RESOLVE:
+        return resolve(s, a, b)
+    return 0
+
+
+@kernel
+def rehash(s: Array, map_at: int, old_address: int, old_rows: int) -> int:
+    """Put all entries of an old map into the larger one that stands at `map_at`; returns how many."""
+    old = numba.carray(pointer(old_address), (old_rows, c.MAP_ROW), np.int64)
+    count = 0
+    for row in range(old_rows):
+        if old[row, 0] != 0:
+            map_put(s, map_at, old[row, 0], old[row, 1])
+            count += 1
+    return count

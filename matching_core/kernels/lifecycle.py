@@ -1,0 +1,303 @@
+"""What becomes of a fill, and who is paid (MARKET.md §8).
+
+    leased ──start──▶ started ──both completed──▶ settled | disputed ──▶ settled
+      │                  └── one side silent, or nobody completed ──▶ settled
+      ├── lease_until ──▶ released              (leased | started) ── decline ──▶ declined
+
+A fill is in the one heap that its state waits in: leases, settlements, or disputes.
+"""
+
+from matching_core import columns as c
+from matching_core.event_rows import (
+    BAND_SHIFT,
+    COLD_BIT,
+    CONTESTED_BIT,
+    COUNTRY_SHIFT,
+    EVENT_WORDS,
+    RESTING_BIT,
+    RIVAL_BIT,
+    TIER_SHIFT,
+)
+from matching_core.jit import Array, inner, small_table, table
+from matching_core.kernels import emit as e
+from matching_core.kernels.book import free_fill, list_fill, unlist_fill
+from matching_core.kernels.heap import heap_move, heap_push, heap_remove
+from matching_core.kernels.wide import add_ended, ceil_div, multiply_divide, multiply_divide_up
+from schemas import limits, lists
+
+BOTH, BY_BUYER, BY_OPERATOR, NOBODY, BY_EXCHANGE, BY_DEFAULT = range(6)
+assert lists.SETTLED_BY == ("both", "buyer", "operator", "nobody", "exchange", "default")
+_NS_PER_US = limits.NS_PER_US
+_PPM = limits.PPM
+_RENT_DIVISOR = limits.PPM * 1_000_000  # parts per million, per second held in µs
+
+
+@inner
+def make_fill(
+    s: Array, bid: int, offer: int, price: int, cost: int, score: int, latency_us: int,
+    cold: bool, contested: bool, has_rival: bool, rival_score: int, resting: bool,
+) -> None:  # fmt: skip
+    """Sell one slot of an offer to one unit of a bid (a row of bids) and say so."""
+    rests = table(s, c.RESTS_TABLE, c.REST_ROW)
+    offers = table(s, c.OFFERS, c.OFFER_ROW)
+    fills = table(s, c.FILLS, c.FILL_ROW)
+    models = table(s, c.MODELS, c.MODEL_ROW)
+    sites = table(s, c.SITES, c.SITE_ROW)
+    index = small_table(s, c.FILL_INDEX, c.FILL_INDEX_ROW)
+    fill = s[c.FILL_FREE]
+    if fill != 0:
+        s[c.FILL_FREE] = fills[fill, c.FILL_NEXT]
+    else:
+        fill = s[c.FILL_ROWS]
+        s[c.FILL_ROWS] = fill + 1
+    s[c.FILLS_MADE] += 1
+    s[c.OPEN_FILLS] += 1
+    number = s[c.FILLS_MADE]
+    at_ns = s[c.AT]
+    site = offers[offer, c.OFFER_SITE]
+    model = offers[offer, c.OFFER_MODEL]
+    buyer = rests[bid, c.REST_BUYER]
+    operator = sites[site, c.SITE_OPERATOR]
+    unit = rests[bid, c.REST_NEXT_UNIT]
+    rests[bid, c.REST_NEXT_UNIT] = unit + 1
+    rests[bid, c.REST_UNITS] -= 1
+    offers[offer, c.OFFER_MADE] += 1
+    lease_until = at_ns + _NS_PER_US * rests[bid, c.REST_LEASE_US]
+    card = c.MODEL_CARDS + 3 * rests[bid, c.REST_BAND]
+
+    # A unit at rest holds its ceiling already; of an arriving one nothing is held yet.
+    held = rests[bid, c.REST_PRICE] if resting else 0
+    if resting:
+        s[c.RESTING_UNITS] -= 1
+    table(s, c.BUYERS, c.BUYER_ROW)[buyer, c.BUYER_AVAILABLE] += held - price
+
+    index[number, c.INDEX_ROW_OF_FILL] = fill
+    index[number, c.INDEX_BUYER] = buyer
+    index[number, c.INDEX_OPERATOR] = operator
+    fills[fill, c.FILL_NUMBER] = number
+    fills[fill, c.FILL_BUYER] = buyer
+    fills[fill, c.FILL_AGENT] = rests[bid, c.REST_AGENT]
+    fills[fill, c.FILL_BID] = rests[bid, c.REST_BID]
+    fills[fill, c.FILL_UNIT] = unit
+    fills[fill, c.FILL_OPERATOR] = operator
+    fills[fill, c.FILL_OFFER] = offer
+    fills[fill, c.FILL_ORDINAL] = offers[offer, c.OFFER_MADE]
+    fills[fill, c.FILL_PRICE] = price
+    fills[fill, c.FILL_STATE] = c.LEASED
+    fills[fill, c.FILL_LEASE_UNTIL] = lease_until
+    fills[fill, c.FILL_AT] = at_ns
+    fills[fill, c.FILL_STARTED] = c.NOT_YET
+    fills[fill, c.FILL_FIRST] = c.NOT_YET
+    fills[fill, c.FILL_DISPUTED] = c.NOT_YET
+    fills[fill, c.FILL_BUYER_FIGURE] = c.NOT_YET
+    fills[fill, c.FILL_OPERATOR_FIGURE] = c.NOT_YET
+    fills[fill, c.FILL_TOKENS_IN] = rests[bid, c.REST_TOKENS_IN]
+    fills[fill, c.FILL_TOKENS_OUT] = rests[bid, c.REST_TOKENS_OUT]
+    fills[fill, c.FILL_CARD_IN] = models[model, card]
+    fills[fill, c.FILL_CARD_OUT] = models[model, card + 1]
+    fills[fill, c.FILL_CARD_SECOND] = models[model, card + 2]
+    fills[fill, c.FILL_TAKE] = s[c.TAKE]
+    fills[fill, c.FILL_RENT] = s[c.RENT]
+    fills[fill, c.FILL_TOLERANCE] = s[c.TOLERANCE]
+    fills[fill, c.FILL_SETTLE] = s[c.SETTLE]
+    fills[fill, c.FILL_DELIVER] = s[c.DELIVER]
+    fills[fill, c.FILL_DISPUTE] = s[c.DISPUTE]
+    fills[fill, c.FILL_PLACE] = 0
+    list_fill(s, offer, fill)
+    heap_push(s, c.LEASE_HEAP, lease_until, number, fill)
+
+    row = e.emit_of_fill(s, e.FILL, fill)
+    events = table(s, c.EVENTS, EVENT_WORDS)
+    events[row, e.E_MODEL] = model
+    events[row, e.E_CAMPAIGN] = rests[bid, c.REST_CAMPAIGN]
+    events[row, e.E_ORIGIN] = rests[bid, c.REST_ORIGIN]
+    events[row, e.E_ADAPTER] = rests[bid, c.REST_ADAPTER]
+    events[row, e.E_TOKENS_IN] = rests[bid, c.REST_TOKENS_IN]
+    events[row, e.E_TOKENS_OUT] = rests[bid, c.REST_TOKENS_OUT]
+    attributes = offers[offer, c.OFFER_ATTRIBUTES]  # hardware, precision, contract
+    attributes |= sites[site, c.SITE_TIER] << TIER_SHIFT
+    attributes |= sites[site, c.SITE_COUNTRY] << COUNTRY_SHIFT
+    attributes |= rests[bid, c.REST_BAND] << BAND_SHIFT
+    if contested:
+        attributes |= 1 << CONTESTED_BIT
+    if cold:
+        attributes |= 1 << COLD_BIT
+    if resting:
+        attributes |= 1 << RESTING_BIT
+    if has_rival:
+        attributes |= 1 << RIVAL_BIT
+        events[row, e.E_RIVAL_SCORE] = rival_score
+    events[row, e.E_ATTRIBUTES] = attributes
+    events[row, e.E_COST] = cost
+    events[row, e.E_SCORE] = score
+    events[row, e.E_LATENCY] = latency_us
+    events[row, e.E_LEASE_UNTIL] = lease_until
+
+
+@inner
+def rent_of(s: Array, fill: int) -> int:
+    """Return what holding the slot cost, up to the price."""
+    fills = table(s, c.FILLS, c.FILL_ROW)
+    end = fills[fill, c.FILL_LEASE_UNTIL]
+    first = fills[fill, c.FILL_FIRST]
+    if first != c.NOT_YET:
+        end = min(end, first)
+    held_us = (end - fills[fill, c.FILL_AT]) // _NS_PER_US
+    price = fills[fill, c.FILL_PRICE]
+    rent = multiply_divide_up(price, fills[fill, c.FILL_RENT] * held_us, _RENT_DIVISOR)
+    rent += ceil_div(fills[fill, c.FILL_CARD_SECOND] * held_us, 1_000_000)
+    return min(price, rent)
+
+
+@inner
+def figure_of(s: Array, fill: int, tokens_in: int, tokens_out: int) -> int:
+    """Return what a side's metered tokens make of the price; the input counts as declared."""
+    if tokens_in == 0 and tokens_out == 0:
+        return 0
+    fills = table(s, c.FILLS, c.FILL_ROW)
+    price = fills[fill, c.FILL_PRICE]
+    by_input = fills[fill, c.FILL_TOKENS_IN] * fills[fill, c.FILL_CARD_IN]
+    declared = by_input + fills[fill, c.FILL_TOKENS_OUT] * fills[fill, c.FILL_CARD_OUT]
+    metered = by_input + tokens_out * fills[fill, c.FILL_CARD_OUT]
+    if metered >= declared:
+        return price
+    return multiply_divide(price, metered, declared)
+
+
+@inner
+def end_fill(s: Array, fill: int, paid: int) -> None:
+    """Let a fill be over: out of its heap, only its members remembered."""
+    fills = table(s, c.FILLS, c.FILL_ROW)
+    state = fills[fill, c.FILL_STATE]
+    heap_at = c.LEASE_HEAP
+    if state == c.STARTED:
+        heap_at = c.SETTLE_HEAP
+    elif state == c.DISPUTED:
+        heap_at = c.DISPUTE_HEAP
+    heap_remove(s, heap_at, fills[fill, c.FILL_PLACE])
+    number = fills[fill, c.FILL_NUMBER]
+    add_ended(s, c.SUMS, number, fills[fill, c.FILL_BUYER], fills[fill, c.FILL_OPERATOR], paid)
+    small_table(s, c.FILL_INDEX, c.FILL_INDEX_ROW)[number, c.INDEX_ROW_OF_FILL] = 0
+    fills[fill, c.FILL_STATE] = c.ENDED
+    s[c.OPEN_FILLS] -= 1
+
+
+@inner
+def settle(s: Array, fill: int, amount: int, part: int, by: int) -> None:
+    """Pay: the buyer at `amount` or the rent, the operator `part` less the fee."""
+    fills = table(s, c.FILLS, c.FILL_ROW)
+    price = fills[fill, c.FILL_PRICE]
+    paid = amount
+    if by != BY_EXCHANGE:
+        paid = max(amount, rent_of(s, fill))
+    fee = multiply_divide(part, fills[fill, c.FILL_TAKE], _PPM)
+    earned = part - fee
+    table(s, c.BUYERS, c.BUYER_ROW)[fills[fill, c.FILL_BUYER], c.BUYER_AVAILABLE] += price - paid
+    operators = table(s, c.OPERATORS, c.OPERATOR_ROW)
+    operators[fills[fill, c.FILL_OPERATOR], c.OPERATOR_BALANCE] += earned
+    s[c.FEES] += fee
+    s[c.WITHHELD] += paid - part
+    row = e.emit_of_fill(s, e.SETTLED, fill)
+    events = table(s, c.EVENTS, EVENT_WORDS)
+    events[row, e.E_PAID] = paid
+    events[row, e.E_COST] = fee
+    events[row, e.E_EARNED] = earned
+    events[row, e.E_SCORE] = paid - part
+    events[row, e.E_REFUND] = price - paid
+    events[row, e.E_REASON] = by
+    end_fill(s, fill, paid)
+    free_fill(s, fill)
+
+
+@inner
+def release_fill(s: Array, fill: int) -> None:
+    """Let a lease end unused: the rent is withheld, the slot returns."""
+    fills = table(s, c.FILLS, c.FILL_ROW)
+    price = fills[fill, c.FILL_PRICE]
+    paid = rent_of(s, fill)
+    table(s, c.BUYERS, c.BUYER_ROW)[fills[fill, c.FILL_BUYER], c.BUYER_AVAILABLE] += price - paid
+    s[c.WITHHELD] += paid
+    row = e.emit_of_fill(s, e.RELEASED, fill)
+    events = table(s, c.EVENTS, EVENT_WORDS)
+    events[row, e.E_PAID] = paid
+    events[row, e.E_REFUND] = price - paid
+    end_fill(s, fill, paid)
+    if fills[fill, c.FILL_LISTED] != 0:
+        unlist_fill(s, fill)
+    else:
+        free_fill(s, fill)
+
+
+@inner
+def decline_fill(s: Array, fill: int, reason: int) -> None:
+    """Give the whole hold back; the slot stays taken until the operator's next report."""
+    fills = table(s, c.FILLS, c.FILL_ROW)
+    buyers = table(s, c.BUYERS, c.BUYER_ROW)
+    buyers[fills[fill, c.FILL_BUYER], c.BUYER_AVAILABLE] += fills[fill, c.FILL_PRICE]
+    row = e.emit_of_fill(s, e.DECLINED, fill)
+    events = table(s, c.EVENTS, EVENT_WORDS)
+    events[row, e.E_REASON] = reason
+    events[row, e.E_REFUND] = fills[fill, c.FILL_PRICE]
+    end_fill(s, fill, 0)
+    free_fill(s, fill)
+
+
+@inner
+def start_fill(s: Array, fill: int) -> None:
+    """Let a leased fill be served: it now waits to be delivered."""
+    fills = table(s, c.FILLS, c.FILL_ROW)
+    heap_remove(s, c.LEASE_HEAP, fills[fill, c.FILL_PLACE])
+    fills[fill, c.FILL_STATE] = c.STARTED
+    fills[fill, c.FILL_STARTED] = s[c.AT]
+    due_ns = s[c.AT] + _NS_PER_US * fills[fill, c.FILL_DELIVER]
+    heap_push(s, c.SETTLE_HEAP, due_ns, fills[fill, c.FILL_NUMBER], fill)
+
+
+@inner
+def complete_fill(s: Array, fill: int, side: int, tokens_in: int, tokens_out: int) -> None:
+    """Take one side's figure of a started fill; with both it is settled or disputed."""
+    fills = table(s, c.FILLS, c.FILL_ROW)
+    fills[fill, side] = figure_of(s, fill, tokens_in, tokens_out)
+    number = fills[fill, c.FILL_NUMBER]
+    place = fills[fill, c.FILL_PLACE]
+    if fills[fill, c.FILL_FIRST] == c.NOT_YET:
+        fills[fill, c.FILL_FIRST] = s[c.AT]
+        due_ns = s[c.AT] + _NS_PER_US * fills[fill, c.FILL_SETTLE]
+        heap_move(s, c.SETTLE_HEAP, place, due_ns, number)
+        return
+    one, other = fills[fill, c.FILL_BUYER_FIGURE], fills[fill, c.FILL_OPERATOR_FIGURE]
+    larger, smaller = max(one, other), min(one, other)
+    if larger - smaller <= multiply_divide(larger, fills[fill, c.FILL_TOLERANCE], _PPM):
+        half = (one + other) // 2
+        settle(s, fill, half, half, BOTH)
+        return
+    heap_remove(s, c.SETTLE_HEAP, place)
+    fills[fill, c.FILL_STATE] = c.DISPUTED
+    fills[fill, c.FILL_DISPUTED] = s[c.AT]
+    due_ns = s[c.AT] + _NS_PER_US * fills[fill, c.FILL_DISPUTE]
+    heap_push(s, c.DISPUTE_HEAP, due_ns, number, fill)
+    row = e.emit_of_fill(s, e.DISPUTED, fill)
+    events = table(s, c.EVENTS, EVENT_WORDS)
+    events[row, e.E_COST] = one
+    events[row, e.E_SCORE] = other
+
+
+@inner
+def settle_late(s: Array, fill: int) -> None:
+    """Settle a started fill whose time is up: at the one side's figure, or at 0 by nobody."""
+    fills = table(s, c.FILLS, c.FILL_ROW)
+    buyer, operator = fills[fill, c.FILL_BUYER_FIGURE], fills[fill, c.FILL_OPERATOR_FIGURE]
+    if buyer != c.NOT_YET:
+        settle(s, fill, buyer, buyer, BY_BUYER)
+    elif operator != c.NOT_YET:
+        settle(s, fill, operator, operator, BY_OPERATOR)
+    else:
+        settle(s, fill, 0, 0, NOBODY)
+
+
+@inner
+def settle_by_default(s: Array, fill: int) -> None:
+    """Settle a dispute that nobody resolved: neither side is left with what it alone claimed."""
+    fills = table(s, c.FILLS, c.FILL_ROW)
+    one, other = fills[fill, c.FILL_BUYER_FIGURE], fills[fill, c.FILL_OPERATOR_FIGURE]
+    settle(s, fill, max(one, other), min(one, other), BY_DEFAULT)

@@ -1,0 +1,150 @@
+"""Eligibility, cost, latency, value and score of a bid and an offer (MARKET.md §5).
+
+A bid is a row of the table of bids at rest; row 0 is the one that is being auctioned. The rules
+stand in the order of the table, because the first that fails is the reason (§7). Those of the site
+(4 to 11) are compiled beforehand: kernels/campaigns.py.
+"""
+
+import numpy as np
+
+from matching_core import columns as c
+from matching_core.jit import Array, bits_table, inner, table
+from matching_core.kernels.wide import ceil_div
+
+# Numbers of the rules that kernels name.
+(NO_MODEL, NO_CAPACITY, COLD, OWN, RESIDENCY, DATA_RESIDENCY, SOVEREIGNTY, CERTIFICATION, TIER,
+ OPERATOR, TRUST, CAPABILITY, HARDWARE, PRECISION, CONTRACT, SPEED, PEERING, CONTEXT, LATENCY,
+ PRICE) = range(1, 21)  # fmt: skip
+ELIGIBLE = 0
+
+
+@inner
+def has_bit(bits: Array, row: int, number: int) -> bool:
+    """Tell whether a bit is set in a row of a bitmap."""
+    return (bits[row, number >> 6] >> np.uint64(number & 63)) & np.uint64(1) != np.uint64(0)
+
+
+@inner
+def deal_admits(s: Array, deal: int, buyer: int) -> bool:
+    """Tell whether a deal names the buyer."""
+    return has_bit(bits_table(s, c.DEAL_BUYERS, s[c.BUYER_WORDS]), deal, buyer)
+
+
+@inner
+def adapter_resident(s: Array, adapter_set: int, adapter: int) -> bool:
+    """Tell whether an adapter is in a set (of at most 64)."""
+    sets = table(s, c.SETS, c.SET_ROW)
+    items = table(s, c.SET_ITEMS, 1)
+    first = sets[adapter_set, c.SET_FIRST]
+    for place in range(first, first + sets[adapter_set, c.SET_SIZE]):
+        if items[place, 0] == adapter:
+            return True
+    return False
+
+
+@inner
+def site_peers(s: Array, site: int, asn: int) -> bool:
+    """Tell whether a site peers with a network; 0, an unknown network, peers with nobody."""
+    if asn == 0:
+        return False
+    sites = table(s, c.SITES, c.SITE_ROW)
+    asns = table(s, c.ASNS, 1)
+    first = sites[site, c.SITE_ASN_FIRST]
+    for place in range(first, first + sites[site, c.SITE_ASN_COUNT]):
+        if asns[place, 0] == asn:
+            return True
+    return False
+
+
+@inner
+def markdown_of(s: Array, campaign: int, model: int) -> int:
+    """Return what a model is worth less to a campaign, -1 when it is none of its models."""
+    campaigns = table(s, c.CAMPAIGNS, c.CAMPAIGN_ROW)
+    for place in range(campaigns[campaign, c.CAMPAIGN_MODEL_COUNT]):
+        if campaigns[campaign, c.CAMPAIGN_MODELS + place] == model:
+            return campaigns[campaign, c.CAMPAIGN_MARKDOWNS + place]
+    return -1
+
+
+@inner
+def price_of(rests: Array, bid: int, price_in: int, price_out: int, price_second: int) -> int:
+    """Return what a bid's tokens and lease cost at prices: `cost` at asks, `card` at the card."""
+    tokens = rests[bid, c.REST_TOKENS_IN] * price_in + rests[bid, c.REST_TOKENS_OUT] * price_out
+    return ceil_div(tokens, 1000) + ceil_div(price_second * rests[bid, c.REST_LEASE_US], 1_000_000)
+
+
+@inner
+def card_of(s: Array, bid: int, model: int) -> int:
+    """Return `card(b, o)`: the reference price of the model in the band of the bid's budget."""
+    rests = table(s, c.RESTS_TABLE, c.REST_ROW)
+    models = table(s, c.MODELS, c.MODEL_ROW)
+    word = c.MODEL_CARDS + 3 * rests[bid, c.REST_BAND]
+    return price_of(rests, bid, models[model, word], models[model, word + 1], models[model, word + 2])
+
+
+@inner
+def judge(
+    s: Array, bid: int, offer: int, markdown: int, site_rule: int, peers: bool, path_us: int
+) -> tuple[int, int, int, int, bool]:
+    """Judge a live offer of one of the bid's models: (first rule failed or 0, score, latency, cost, cold).
+
+    `site_rule`: the first of rules 4 to 11 that the site fails, or 0. `path_us`: round trip plus
+    margin, negative when unreachable. Score, latency and cost mean nothing unless the rule is 0.
+    """
+    rests = table(s, c.RESTS_TABLE, c.REST_ROW)
+    offers = table(s, c.OFFERS, c.OFFER_ROW)
+    campaigns = table(s, c.CAMPAIGNS, c.CAMPAIGN_ROW)
+    campaign = rests[bid, c.REST_CAMPAIGN]
+    deal = offers[offer, c.OFFER_DEAL]
+    if deal != 0 and not deal_admits(s, deal, rests[bid, c.REST_BUYER]):
+        return NO_MODEL, 0, 0, 0, False
+    if offers[offer, c.OFFER_AVAILABLE] < 1:
+        return NO_CAPACITY, 0, 0, 0, False
+    start_us = offers[offer, c.OFFER_COLD]
+    adapter = rests[bid, c.REST_ADAPTER]
+    if adapter != 0:
+        if table(s, c.ADAPTERS, c.ADAPTER_ROW)[adapter, 0] != offers[offer, c.OFFER_MODEL]:
+            return COLD, 0, 0, 0, False
+        if not adapter_resident(s, offers[offer, c.OFFER_ADAPTERS], adapter):
+            if offers[offer, c.OFFER_LOAD] == 0:
+                return COLD, 0, 0, 0, False
+            start_us += offers[offer, c.OFFER_LOAD]
+    if start_us > 0 and campaigns[campaign, c.CAMPAIGN_COLD] == 0:
+        return COLD, 0, 0, 0, False
+    if site_rule != 0:
+        return site_rule, 0, 0, 0, False
+    wanted = campaigns[campaign, c.CAMPAIGN_CAPABILITIES]
+    if offers[offer, c.OFFER_CAPABILITIES] & wanted != wanted:
+        return CAPABILITY, 0, 0, 0, False
+    attributes = offers[offer, c.OFFER_ATTRIBUTES]
+    allowed = campaigns[campaign, c.CAMPAIGN_HARDWARE]
+    if allowed != 0 and (allowed >> (attributes & 255)) & 1 == 0:
+        return HARDWARE, 0, 0, 0, False
+    allowed = campaigns[campaign, c.CAMPAIGN_PRECISIONS]
+    if allowed != 0 and (allowed >> ((attributes >> 8) & 255)) & 1 == 0:
+        return PRECISION, 0, 0, 0, False
+    allowed = campaigns[campaign, c.CAMPAIGN_CONTRACTS]
+    if allowed != 0 and (allowed >> ((attributes >> 16) & 255)) & 1 == 0:
+        return CONTRACT, 0, 0, 0, False
+    if offers[offer, c.OFFER_SPEED] < campaigns[campaign, c.CAMPAIGN_SPEED]:
+        return SPEED, 0, 0, 0, False
+    if not peers:
+        return PEERING, 0, 0, 0, False
+    tokens_in = rests[bid, c.REST_TOKENS_IN]
+    if tokens_in + rests[bid, c.REST_TOKENS_OUT] > offers[offer, c.OFFER_CONTEXT]:
+        return CONTEXT, 0, 0, 0, False
+    if path_us < 0:
+        return LATENCY, 0, 0, 0, False
+    prefill_us = tokens_in * offers[offer, c.OFFER_PREFILL] // 1000
+    latency_us = path_us + offers[offer, c.OFFER_TTFT] + prefill_us + start_us
+    if latency_us > rests[bid, c.REST_BUDGET]:
+        return LATENCY, 0, 0, 0, False
+    cost = price_of(
+        rests, bid,
+        offers[offer, c.OFFER_ASK_IN], offers[offer, c.OFFER_ASK_OUT], offers[offer, c.OFFER_ASK_SECOND],
+    )  # fmt: skip
+    slowness = ceil_div(campaigns[campaign, c.CAMPAIGN_TIME_VALUE] * latency_us, 1000)
+    score = rests[bid, c.REST_PRICE] - markdown - slowness - cost
+    if score < 0:
+        return PRICE, 0, 0, 0, False
+    return ELIGIBLE, score, latency_us, cost, start_us > 0
