@@ -11,7 +11,8 @@ All fields little-endian; a *position* is a byte offset in the whole journal, al
             | epoch  | reserved| prior      | check  | payload (length bytes), zeros …
             +--------+---------+------------+--------+---------------------------------
 
-    crc       CRC-32 of every byte that follows, zeros included: no byte of a journal is unwatched
+    crc       CRC-32 of bytes 4 to 75 of the header and of the payload with its zeros (of a PAD: of
+              the header alone)
     length    bytes of payload
     kind      1 FRAME  hot records of one type, payload = the wire frame
               2 RARE   one core command, msgpack
@@ -29,9 +30,12 @@ All fields little-endian; a *position* is a byte offset in the whole journal, al
               `epoch` (0: none)
     at_ns     the sequencer's time, nanoseconds since the Unix epoch
     prior     crc of the record before, 0 at position 0: the chain
-    check     CRC-32 of bytes 4 to 75: a header can be believed (its `synced` is evidence) even where
-              its payload was torn off
+    check     CRC-32 of bytes 4 to 75, which is where `crc` stood before the payload: a header can be
+              believed (its `synced` is evidence) even where its payload was torn off
 
+`crc` must not cover `check`: a CRC run over a message and its own CRC always ends at one constant,
+so nothing of the header would be left in `crc`, and the chain would not bind it. Checked are both,
+so no byte of a journal is unwatched.
 CRC-32 finds every error of one burst up to 32 bits, hence every flipped bit; position, market and
 prior settle what a CRC cannot: good records in the wrong place.
 """
@@ -73,13 +77,15 @@ FIRST_SEQ: Final = 1  # MARKET_FILE.md: the first line has number 1.
 FIELDS: Final = struct.Struct("<IIHHIQQQIIqQIIII")
 _BODY: Final = struct.Struct("<IHHIQQQIIqQIII")
 _WORD: Final = struct.Struct("<I")
-_CHECK_AT: Final = 76
+_SEALED: Final = struct.Struct("<I72sI")  # crc, the 72 bytes of _BODY, check
+CHECK_AT: Final = 76
 _ZEROS: Final = tuple(bytes(n) for n in range(8))
 
 assert HEADER.itemsize == FIELDS.size == HEADER_BYTES
-assert _BODY.size == _CHECK_AT - 4
+assert _BODY.size == CHECK_AT - 4
+assert _SEALED.size == HEADER_BYTES
 assert HEADER.fields is not None
-assert HEADER.fields["check"][1] == _CHECK_AT
+assert HEADER.fields["check"][1] == CHECK_AT
 assert HEADER.fields["position"][1] == 16  # walk.py looks for this word.
 
 
@@ -144,9 +150,7 @@ def encode(
     length = len(payload)
     body = start + HEADER_BYTES
     end = body + length
-    _BODY.pack_into(
-        into,
-        start + 4,
+    head = _BODY.pack(
         length,
         kind,
         VERSION,
@@ -162,15 +166,14 @@ def encode(
         0,
         prior,
     )
-    check_at = start + _CHECK_AT
-    _WORD.pack_into(into, check_at, crc32(into[start + 4 : check_at]))
+    check = crc32(head)
+    crc = crc32(payload, check)
     into[body:end] = payload
     if length & 7:  # The buffer is used again and again: what stood here before must not show.
-        rest = -length & 7
-        into[end : end + rest] = _ZEROS[rest]
-        end += rest
-    crc = crc32(into[start + 4 : end])
-    _WORD.pack_into(into, start, crc)
+        zeros = _ZEROS[-length & 7]
+        crc = crc32(zeros, crc)
+        into[end : end + len(zeros)] = zeros
+    _SEALED.pack_into(into, start, crc, head, check)
     return crc
 
 
@@ -181,32 +184,14 @@ def encode_pad(
 
     Returns its crc. Nothing is durable behind its own position, so `synced` stays 0: no evidence.
     """
-    _BODY.pack_into(
-        into,
-        start + 4,
-        room - HEADER_BYTES,
-        Kind.PAD,
-        VERSION,
-        market,
-        position,
-        0,
-        seq,
-        0,
-        0,
-        0,
-        0,
-        0,
-        0,
-        prior,
-    )
-    check_at = start + _CHECK_AT
-    _WORD.pack_into(into, check_at, crc32(into[start + 4 : check_at]))
-    crc = crc32(into[start + 4 : start + HEADER_BYTES])
-    _WORD.pack_into(into, start, crc)
+    length = room - HEADER_BYTES
+    head = _BODY.pack(length, Kind.PAD, VERSION, market, position, 0, seq, 0, 0, 0, 0, 0, 0, prior)
+    crc = crc32(head)
+    _SEALED.pack_into(into, start, crc, head, crc)
     return crc
 
 
 def header_is_sound(head: bytes | memoryview) -> bool:
     """Tell whether 80 bytes are a header that was written as it stands."""
-    check: int = _WORD.unpack_from(head, _CHECK_AT)[0]
-    return crc32(head[4:_CHECK_AT]) == check
+    check: int = _WORD.unpack_from(head, CHECK_AT)[0]
+    return crc32(head[4:CHECK_AT]) == check

@@ -28,7 +28,6 @@ from exchange.journal.errors import MANUAL, JournalDamaged, JournalFailed
 from exchange.journal.record import (
     FIELDS,
     FIRST_SEQ,
-    HEADER,
     HEADER_BYTES,
     VERSION,
     header_is_sound,
@@ -335,10 +334,10 @@ def _ours(head: bytes, market: int | None) -> int | None:
     """Give `synced` of a good header of this market; None for anything else."""
     if not header_is_sound(head):
         return None
-    fields = dict(zip(HEADER.names or (), FIELDS.unpack(head), strict=True))
-    if fields["version"] != VERSION or (market is not None and fields["market"] != market):
+    _crc, _length, _kind, version, market_, _position, synced, *_ = FIELDS.unpack(head)
+    if version != VERSION or (market is not None and market_ != market):
         return None
-    return int(fields["synced"])
+    return int(synced)
 
 
 def _clear(storage: Storage, handle: int, offset: int) -> None:

@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 from zlib import crc32
 
 from exchange.journal.record import (
+    CHECK_AT,
     FIELDS,
     HEADER_BYTES,
     VERSION,
@@ -98,7 +99,7 @@ def judge(
         epoch,
         _reserved,
         prior_,
-        _check,
+        check,
     ) = FIELDS.unpack_from(view, index)
     size = padded(length)
     covered = HEADER_BYTES if kind == Kind.PAD else size
@@ -108,7 +109,8 @@ def judge(
             view = window.view
         if (
             len(view) - index >= covered
-            and crc32(view[index + 4 : index + covered]) == crc
+            and crc32(view[index + 4 : index + CHECK_AT]) == check
+            and crc32(view[index + HEADER_BYTES : index + covered], check) == crc
             and version == VERSION
             and (market is None or market_ == market)
             and (prior is None or prior_ == prior)
@@ -143,7 +145,7 @@ def _diagnose(
     head = bytes(found[: min(HEADER_BYTES, room)]).ljust(HEADER_BYTES, b"\0")
     if not any(head):
         return Stands.BLANK
-    crc, length, kind, version, market_, position_, *_, prior_, _check = FIELDS.unpack(head)
+    crc, length, kind, version, market_, position_, *_, prior_, check = FIELDS.unpack(head)
     if position_ != position:
         return Stands.STRANGE
     if not header_is_sound(head):
@@ -153,7 +155,7 @@ def _diagnose(
     if market is not None and market_ != market:
         return Stands.FOREIGN
     covered = HEADER_BYTES if kind == Kind.PAD else padded(length)
-    whole = len(found) >= covered and crc32(found[4:covered]) == crc
+    whole = len(found) >= covered and crc32(found[HEADER_BYTES:covered], check) == crc
     if whole and prior is not None and prior_ != prior:
         return Stands.UNLINKED
     return Stands.BROKEN

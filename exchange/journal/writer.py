@@ -121,7 +121,8 @@ class JournalWriter:
         if self._failed is not None:
             self._refuse()
         if isinstance(payload, np.ndarray):
-            payload = payload.reshape(-1).view(np.uint8).data
+            flat = payload if payload.ndim == 1 else payload.reshape(-1)
+            payload = flat.view(np.uint8).data
         elif type(payload) is memoryview:
             payload = payload.cast("B")
         length = len(payload)

@@ -19,7 +19,7 @@ from exchange.journal import (
     recover,
 )
 from exchange.journal.log import Payload
-from exchange.journal.record import FIELDS, HEADER, HEADER_BYTES, encode, padded
+from exchange.journal.record import FIELDS, HEADER, HEADER_BYTES, encode, encode_pad, padded
 from exchange.journal.storage import segment_first, segment_name
 from tests.journal.book import MARKET, SEGMENT_BYTES, Book, records, start
 from tests.journal.disk import SimulatedDisk
@@ -37,6 +37,22 @@ def test_the_numpy_header_and_the_struct_describe_the_same_bytes():
     assert row["position"] == 16
     assert row["at_ns"] == -7
     assert bytes(into[HEADER_BYTES:]) == b"hello\0\0\0"
+
+
+def test_the_chain_binds_every_field_of_the_header():
+    """Two records that differ in one field alone have different crcs, so their successors differ.
+
+    It was not so when `crc` covered `check`: a CRC over its own CRC forgets all before it.
+    """
+    into = memoryview(bytearray(padded(5)))
+    plain = (Kind.NOTE, 1, 16, 8, 4, 5, 6, 7, 8, 9, 10)
+    crcs = {encode(into, 0, b"hello", *plain)}
+    for index in range(len(plain)):
+        changed = [value + (n == index) for n, value in enumerate(plain)]
+        crcs.add(encode(into, 0, b"hello", *changed))
+    assert len(crcs) == len(plain) + 1
+    pads = {encode_pad(into, 0, 88, 1, position, 1, 0) for position in (0, 8, 16)}
+    assert len(pads) == 3
 
 
 def test_every_field_comes_back_as_it_was_given():
