@@ -31,21 +31,26 @@ def local_hour(now_ns: int, utc_offset_minutes: int) -> int:
 
 
 def allot(engine: EngineState) -> tuple[int, ...]:
-    """Return the slots of each class of context: by its share, scaled to what the KV cache holds.
+    """Return the slots of each class of context: by its share, as far as the KV cache holds them.
 
-    Scaling all classes alike keeps the operator's mix; floors make Σ slots × limit ≤ tokens free.
+    Where it does not hold all, every class is scaled alike, which keeps the operator's mix, and what
+    rounding leaves over goes to the shortest contexts first. So Σ slots × limit ≤ tokens free.
     """
+    limit = [entry.context_limit for entry in engine.context_classes]
     wanted = [
         engine.concurrency * entry.share_ppm // limits.PPM for entry in engine.context_classes
     ]
-    kv_free = max(0, engine.kv_tokens - engine.kv_tokens_elsewhere)
-    need = sum(
-        slots * entry.context_limit
-        for slots, entry in zip(wanted, engine.context_classes, strict=True)
-    )
-    if need <= kv_free:
+    left = max(0, engine.kv_tokens - engine.kv_tokens_elsewhere)
+    need = sum(slots * tokens for slots, tokens in zip(wanted, limit, strict=True))
+    if need <= left:
         return tuple(wanted)
-    return tuple(slots * kv_free // need for slots in wanted)
+    slots = [count * left // need for count in wanted]
+    left -= sum(count * tokens for count, tokens in zip(slots, limit, strict=True))
+    for place in sorted(range(len(slots)), key=lambda place: (limit[place], place)):
+        more = min(wanted[place] - slots[place], left // limit[place])
+        slots[place] += more
+        left -= more * limit[place]
+    return tuple(slots)
 
 
 def _utilisation_ppm(engine: EngineState, fills: dict[tuple[str, int], OfferFills]) -> int:

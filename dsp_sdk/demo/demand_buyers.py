@@ -55,7 +55,7 @@ REAL_CAMPAIGN: Final = "notes"
 REAL_TOKENS_IN: Final = 64
 REAL_TOKENS_OUT: Final = 32
 REAL_EVERY_US: Final = 2_000_000
-SHORT_TOKENS_IN_MAX: Final = 256
+SHORT_TOKENS_IN_MAX: Final = 400
 
 
 def _models(**markdown_nusd: int) -> tuple[CampaignModel, ...]:
@@ -128,6 +128,18 @@ BUYERS: Final[tuple[BuyerPlan, ...]] = (
         DEPOSIT_NUSD,
     ),
     BuyerPlan(
+        "alpenbank",
+        "a bank that may buy in Switzerland only, of sellers under Swiss law: so far there is none",
+        (
+            Campaign(
+                at=0, campaign="ledger", buyer="alpenbank", models=_models(llama_3__1_8b=0),
+                latency_budget_us=1_000_000, max_unit_price=5 * _USD_PER_MTOK,
+                residency=("CH",), data_residency=("CH",), sovereignty=("CH",),
+            ),
+        ),
+        DEPOSIT_NUSD,
+    ),
+    BuyerPlan(
         "harborline",
         "an assistant for travellers anywhere, near where they are, speed worth money",
         (
@@ -164,7 +176,10 @@ PATTERNS: Final[tuple[Pattern, ...]] = (
         "voice", "quickvoice", "conv", 0, SHORT_TOKENS_IN_MAX, 3,
         ("EEA", "US", "CA", "GB", "CH", "JP", "KR", "SG", "AU", "BR", "IN"),
     ),
-    Pattern("lookup", "harborline", "conv", 0, SHORT_TOKENS_IN_MAX, 2),
+    Pattern(
+        "lookup", "harborline", "conv", 0, SHORT_TOKENS_IN_MAX, 2,
+        ("US", "CA", "MX", "GB", "JP", "KR", "AU", "SG", "BR", "AE", "ZA"),
+    ),
     Pattern(
         "chat", "lindenchat", "conv", SHORT_TOKENS_IN_MAX + 1, 2**23, 4, ("EEA",),
         ((1_500, 1_000_000),),
@@ -181,8 +196,9 @@ PATTERNS: Final[tuple[Pattern, ...]] = (
         "sealed", "amtswerk", "conv", SHORT_TOKENS_IN_MAX + 1, 2**23, 1, ("EU",),
         ((600, 250_000), (1_500, 1_000_000)),
     ),
-    Pattern("batch", "nightmill", "code", 0, 2**23, 4),
-    Pattern("files", "amtswerk", "code", 0, 2**23, 1, ("EU",), ((3_000, 2_000_000),)),
+    Pattern("batch", "nightmill", "code", 0, 2**23, 12),
+    Pattern("ledger", "alpenbank", "code", 0, 2**23, 1, ("CH",)),
+    Pattern("files", "amtswerk", "code", 0, 2**23, 3, ("EU",), ((3_000, 2_000_000),)),
 )  # fmt: skip
 
 assert all(

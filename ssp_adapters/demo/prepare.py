@@ -1,12 +1,12 @@
 """Write the demo's world as the files that its processes start from.
 
-    python -m ssp_adapters.demo.prepare FOLDER [--seed N] [--sites N]
+python -m ssp_adapters.demo.prepare FOLDER [--seed N] [--sites N]
 
-    admin.jsonl, verifier.jsonl      market files for `curb apply`, buyers left out
-    fleets/OPERATOR/prices.csv       what the operator's price_list adapter reads
-    fleets/OPERATOR/policy.json      how it asks
-    fleets/OPERATOR/sites.txt        the sites its agent is enrolled for
-    world.json                       a `Manifest`
+admin.jsonl, verifier.jsonl      market files for `curb apply`, buyers left out
+fleets/OPERATOR/prices.csv       what the operator's price_list adapter reads
+fleets/OPERATOR/policy.json      how it asks
+fleets/OPERATOR/sites.txt        the sites its agent is enrolled for
+world.json                       a `Manifest`
 """
 
 import argparse

@@ -22,7 +22,7 @@ from ssp_adapters.price_list.facts import ModelFact
 
 _BANDS: Final[tuple[Band, ...]] = get_args(Band)  # in ms, best effort (0) last
 
-CARD_PERCENT: Final = 240
+CARD_PERCENT: Final = 300
 RANK: Final = 5
 PROMPT_TOKENS: Final = 256
 MIX_IN: Final = (

@@ -56,7 +56,10 @@ class Place(NamedTuple):
 
 
 class MetroPlace(NamedTuple):
-    """A population centre: its main city, the people in and around it, the cities that are part."""
+    """A population centre: its main city, the people in and around it, the cities that are part.
+
+    People are the sum of GeoNames entries, of which some count a district twice: good for weights.
+    """
 
     name: str
     city: Place
