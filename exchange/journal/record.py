@@ -2,14 +2,13 @@
 
 All fields little-endian; a *position* is a byte offset in the whole journal, always a multiple of 8.
 
-    offset  0        4        8     10      12       16               24               32
-            +--------+--------+-----+-------+--------+----------------+----------------+
-            | crc    | length | kind|version| market | position       | synced         |
-         32 +--------+--------+-----+-------+--------+----------------+----------------+
-            | seq             | count       | agent  | at_ns          | message        |
-         64 +--------+--------+-------------+--------+----------------+----------------+
-            | epoch  | reserved| prior      | check  | payload (length bytes), zeros …
-            +--------+---------+------------+--------+---------------------------------
+    byte
+      0  crc u32     length u32  kind u16 version u16  market u32
+     16  position u64            synced u64
+     32  seq u64                 count u32             agent u32
+     48  at_ns i64               message u64
+     64  epoch u32   reserved u32  prior u32           check u32
+     80  payload (length bytes), zeros up to a multiple of 8
 
     crc       CRC-32 of bytes 4 to 75 of the header and of the payload with its zeros (of a PAD: of
               the header alone)
