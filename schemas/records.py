@@ -184,10 +184,22 @@ TAPE_RECORD: Final = np.dtype(
     ]
 )  # fmt: skip
 
+# Public: what is available where and how far, without asks. A row says all there is of its (site,
+# model, metro); `capacity` 0 takes it away. `capacity` counts open slots in powers of four (1: 1 to 3,
+# 2: 4 to 15, … 5: 256 and more), `hardware` has a bit per number of `lists.HARDWARE`, `band` is the
+# number of the latency band that the fastest offer reaches with no input.
+BOOK_RECORD: Final = np.dtype(
+    [
+        ("at", "<i8"), ("site", "<u4"), ("model", "<u4"), ("metro", "<u4"), ("hardware", "<u4"),
+        ("capacity", "u1"), ("band", "u1"), ("reserved", "<u2"), ("reserved2", "<u4"),
+    ]
+)  # fmt: skip
+
 assert FRAME_HEADER.itemsize == HEADER_BYTES
 # Every 8-byte field stands on a multiple of 8, so that C and Rust read the structs as they are.
 for _record in (
     *COMMAND_RECORDS.values(), STATUS_RECORD, FILL_RECORD, EVENT_RECORD, TAPE_RECORD,
+    BOOK_RECORD,
 ):  # fmt: skip
     assert _record.itemsize % 4 == 0
     assert _record.fields is not None
