@@ -110,7 +110,9 @@ class FeedClientSession:
         match frame.message:
             case Subscribed() as message:
                 return self._subscribed(message)
-            case Heartbeat():
+            case Heartbeat(sent=sent):
+                if self.open and sent > self.last:
+                    self.connected(now_ns)
                 return []
             case Refused(fatal=False):
                 # Open: the follower was started again, or the connection is another. Not open: it
@@ -258,7 +260,7 @@ class FeedServerSession:
             return None
         if now_ns >= self._sent_ns + _HEARTBEAT_NS:
             self._sent_ns = now_ns
-            return _HEARTBEAT_BYTES
+            return encode_message(Heartbeat(sent=self.next - 1))
         return None
 
     def drop(self) -> None:

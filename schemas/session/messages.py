@@ -47,7 +47,13 @@ class Establish(Message, frozen=True, kw_only=True, tag="establish"):
 
 
 class Heartbeat(Message, frozen=True, kw_only=True, tag="heartbeat"):
-    """Say that the sender lives; sent after a second of silence, by both ends."""
+    """Say that the sender lives; sent after a second of silence, by both ends.
+
+    The follower says the number of the last event it sent, so that a lost one is seen although no
+    later one comes.
+    """
+
+    sent: U64 = 0
 
 
 class Terminate(Message, frozen=True, kw_only=True, tag="terminate"):
