@@ -10,7 +10,7 @@ silently. The rate is what pacing will steer by; a campaign alone does not limit
 import re
 from collections.abc import Iterable
 from decimal import Decimal
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from msgspec import Struct
 
@@ -119,12 +119,11 @@ def rules_of(words: Iterable[str]) -> dict[str, tuple[str, ...]]:
     """
     rules: dict[str, tuple[str, ...]] = {}
     for word in words:
-        named: dict[str, tuple[str, ...]]
+        named: dict[str, tuple[str, ...]] = {}
         if word in REQUIREMENT_OF_NAME:
-            named = {str(rule): countries for rule, countries in require(word).items()}
+            named = cast("dict[str, tuple[str, ...]]", dict(require(word)))
         else:
-            countries = expand((word,))
-            named = {"residency": countries, "data_residency": countries}
+            named["residency"] = named["data_residency"] = expand((word,))
         for rule, allowed in named.items():
             rules[rule] = (
                 tuple(country for country in rules[rule] if country in allowed)

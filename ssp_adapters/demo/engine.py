@@ -5,32 +5,14 @@ A request reaches the site a moment after its fill, starts, takes ttft + tokens_
 """
 
 import heapq
-from typing import Final, NamedTuple
+from typing import Final
+
+from ssp_adapters.serving import Done, Job
 
 _NS_PER_US: Final = 1_000
 _NS_PER_S: Final = 1_000_000_000
 _REACH_NS: Final = 50_000_000  # from the fill to its request at the site
 _SPEED_UNKNOWN: Final = 50  # tokens per second, of an offer that states none
-
-
-class Job(NamedTuple):
-    """What the engine must know of a fill; times as its offer stated them."""
-
-    fill: int
-    tokens_in: int
-    tokens_out: int
-    ttft_us: int
-    prefill_ns_per_token: int
-    tokens_per_second: int
-
-
-class Done(NamedTuple):
-    """A request that was served."""
-
-    fill: int
-    tokens_in: int
-    tokens_out: int
-    ttft_us: int
 
 
 class SimulatedEngine:
