@@ -9,13 +9,13 @@ from typing import Final
 
 import msgspec
 import numpy as np
-from matching_core.market import Market
 from numpy.typing import NDArray
 
 from exchange import notes
 from exchange.journal.record import Kind, Record
 from exchange.registry import Agent, Registry
 from matching_core.event_rows import COLUMNS, EVENT_WORDS
+from matching_core.market import Market
 from schemas import commands, records
 
 NO_EVENTS: Final[NDArray[np.int64]] = np.empty((0, EVENT_WORDS), np.int64)
@@ -27,7 +27,9 @@ REJECTED: Final = records.EVENT_TYPES.index("rejected")
 TYPE_COLUMN: Final = COLUMNS.index("type")
 REASON_COLUMN: Final = COLUMNS.index("reason")
 
-_COMMANDS: Final = msgspec.msgpack.Decoder(commands.AnyCommand)
+_COMMANDS: Final[msgspec.msgpack.Decoder[commands.AnyCommand]] = msgspec.msgpack.Decoder(
+    commands.AnyCommand
+)
 _ENCODER: Final = msgspec.msgpack.Encoder()
 
 

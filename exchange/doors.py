@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import Final
 
 import msgspec
-from matching_core.market import Market
 
 from exchange import notes
 from exchange.admission.gate import Refusal
@@ -16,6 +15,8 @@ from exchange.identity import Identity
 from exchange.ports import Addresses
 from exchange.registry import Agent, Registry
 from exchange.work import Answer
+from matching_core.inspect import FillState
+from matching_core.market import Market
 from schemas import commands, frames, roles
 from schemas.reasons import REFUSED
 from schemas.session.messages import (
@@ -104,7 +105,7 @@ class Reads:
             handles = list(asked.handles)
         else:
             handles = list(range(asked.after + 1, self._market.handle_count(kind) + 1))
-        entries = []
+        entries: list[Entry] = []
         more = False
         size = 0
         for handle in handles:
@@ -125,7 +126,7 @@ class Reads:
         member = desk.member_in(self._market)
         if asked.fill:
             fill = self._market.fill_state(asked.fill)
-            if fill is None or member not in _parties(fill, desk.agent.role):
+            if fill is None or member != _party(fill, desk.agent.role):
                 return Outcome(request=asked.request, known=False)
             return Outcome(request=asked.request, known=True, state=fill.state)
         if desk.agent.role != "buyer":
@@ -147,8 +148,9 @@ class Reads:
         )
 
 
-def _parties(fill: "object", role: str) -> tuple[int, ...]:
-    return (getattr(fill, role, 0),) if role in {"buyer", "operator"} else ()
+def _party(fill: FillState, role: str) -> int:
+    """Return the handle of the fill's party of this role; other roles are no party to it."""
+    return {"buyer": fill.buyer, "operator": fill.operator}.get(role, -1)
 
 
 def _may_see(desk: Desk, detail: commands.AnyCommand) -> bool:
@@ -168,8 +170,8 @@ def _may_see(desk: Desk, detail: commands.AnyCommand) -> bool:
 class Enrolled:
     """What an enrolment or a revocation puts into the journal, and whom it concerns."""
 
-    commands: list[commands.AnyCommand] = field(default_factory=list)
-    notes: list[notes.AnyNote] = field(default_factory=list)
+    orders: list[commands.AnyCommand] = field(default_factory=list)
+    records: list[notes.AnyNote] = field(default_factory=list)
     revoked: list[Agent] = field(default_factory=list)
     changed: list[int] = field(default_factory=list)
 
@@ -203,14 +205,14 @@ def _add(message: MemberAdd, registry: Registry, market: Market) -> Enrolled:
     if foreign:
         raise Refusal("name", f"sites: {foreign[0]} is not {member}'s")
     if role == "operator" and not market.names.handle("operator", member):
-        made.commands.append(commands.Operator(at=0, operator=member))
+        made.orders.append(commands.Operator(at=0, operator=member))
     if role == "buyer" and not market.names.handle("buyer", member):
-        made.commands.append(commands.Buyer(at=0, buyer=member))
+        made.orders.append(commands.Buyer(at=0, buyer=member))
     agent = registry.by_name.get((member, message.agent))
     index = len(registry.agents) if agent is None else agent.index
     if agent is not None and agent.public_key not in {"", message.public_key}:
         made.revoked.append(agent)
-    made.notes.append(
+    made.records.append(
         notes.AgentNote(
             agent_index=index,
             member=member,
@@ -231,8 +233,8 @@ def _revoke(message: MemberRevoke, registry: Registry) -> Enrolled:
         if member != message.member or not agent.public_key:
             continue
         if message.public_key in {"", agent.public_key}:
-            made.notes.append(notes.RevokeNote(public_key=agent.public_key))
+            made.records.append(notes.RevokeNote(public_key=agent.public_key))
             made.revoked.append(agent)
-    if not made.notes:
+    if not made.records:
         raise Refusal("name", f"member: {message.member} has no such key")
     return made

@@ -7,7 +7,6 @@ from typing import Final, Protocol
 
 import numpy as np
 import zmq
-from matching_core.warm import warm_up
 
 from exchange import counters, identity, logs, notes, ports, recovery
 from exchange.apply import JournalApplier
@@ -17,6 +16,7 @@ from exchange.gateway.desks import Desks
 from exchange.identity import Identity
 from exchange.round import Clocks, Exchange, serve
 from exchange.sequencer import EXCHANGE_AGENT, Sequencer
+from matching_core.warm import warm_up
 from schemas.link import Doorkeeper, ServerLink
 from schemas.token import TokenMaker
 

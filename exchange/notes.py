@@ -54,7 +54,7 @@ class AdapterSetNote(Note, frozen=True, kw_only=True, tag="adapter_set"):
 AnyNote = AgentNote | RevokeNote | SessionNote | AdapterSetNote
 
 _ENCODER: Final = msgspec.msgpack.Encoder()
-_DECODER: Final = msgspec.msgpack.Decoder(AnyNote)
+_DECODER: Final[msgspec.msgpack.Decoder[AnyNote]] = msgspec.msgpack.Decoder(AnyNote)
 
 
 def encode(note: AnyNote) -> bytes:

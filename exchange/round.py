@@ -252,11 +252,11 @@ class Exchange:
         if desk.agent.role != "admin":
             raise Refusal("role", "enrolment: the admin only")
         made = enrol(message, self._registry, self._market)
-        for command in made.commands:
+        for command in made.orders:
             self._order(None, NOBODY, 0, 0, command)
-        for note in made.notes[:-1]:
+        for note in made.records[:-1]:
             self._note(note)
-        self._note(made.notes[-1], desk, peer, epoch, first, OrderAnswer(code=0))
+        self._note(made.records[-1], desk, peer, epoch, first, OrderAnswer(code=0))
         for agent in made.revoked:
             cut = self._desks.cut(agent)
             if cut is not None:

@@ -13,6 +13,7 @@ from exchange import notes
 from exchange.answers import statuses
 from exchange.apply import JournalApplier, rejection
 from exchange.gateway.desks import Desk
+from matching_core.market import Market
 from schemas import commands, frames, records
 from schemas.records import FILL_RECORD, STATUS_RECORD
 from schemas.session.messages import OrderAnswer
@@ -103,7 +104,7 @@ class OrderWork:
         code = rejection(applier.rare(self.command, agent))
         if self.desk is None or self.peer == NOBODY:
             return None
-        handle = 0 if code else applier.market.handle_of(self.command)
+        handle = 0 if code else _handle_of(applier.market, self.command)
         answer = OrderAnswer(code=code, seq=self.seq, handle=handle)
         return _answered(self.desk, self.peer, self.epoch, self.first, answer)
 
@@ -125,6 +126,22 @@ class NoteWork:
         if self.desk is None or self.answer is None or self.peer == NOBODY:
             return None
         return _answered(self.desk, self.peer, self.epoch, self.first, self.answer)
+
+
+def _handle_of(market: Market, command: commands.AnyCommand) -> int:
+    """Return the handle of what an accepted command registered; 0 when it registers nothing."""
+    match command:
+        case commands.Campaign():
+            buyer = market.names.handle("buyer", command.buyer)
+            return market.names.handle("campaign", command.campaign, buyer)
+        case (
+            commands.Operator() | commands.Buyer() | commands.Model() | commands.Metro()
+            | commands.Site() | commands.Deal() | commands.Adapter()
+        ):  # fmt: skip
+            kind = commands.name_of(command)
+            return market.names.handle(kind, getattr(command, kind))
+        case _:
+            return 0
 
 
 def _answered(desk: Desk, peer: bytes, epoch: int, first: int, answer: OrderAnswer) -> Answer:

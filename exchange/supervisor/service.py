@@ -10,13 +10,13 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal, Self
 
 import msgspec
 
 from exchange import identity, ports
 from exchange.config import Config
-from exchange.identity import FILE_MODE, Identity
+from exchange.identity import FILE_MODE, Identity, KeyPair
 from exchange.ports import Addresses
 from exchange.supervisor.postgres import PostgresFailed, server_for
 from exchange.supervisor.processes import ProcessFailed, Watched, exchange_command
@@ -109,7 +109,7 @@ class Service:
             os.close(self._lock)
             self._lock = None
 
-    def __enter__(self) -> "Service":
+    def __enter__(self) -> Self:
         """Start; whatever was started is stopped when the start fails."""
         try:
             self.start()
@@ -124,7 +124,11 @@ class Service:
 
     def write_bundles(self) -> None:
         """Write the admin's and the verifier's bundles where the host's commands look for them."""
-        for role, pair in (("admin", self.identity.admin), ("verifier", self.identity.verifier)):
+        pairs: tuple[tuple[Literal["admin", "verifier"], KeyPair], ...] = (
+            ("admin", self.identity.admin),
+            ("verifier", self.identity.verifier),
+        )
+        for role, pair in pairs:
             bundle = Bundle(
                 member=role,
                 role=role,
