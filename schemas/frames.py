@@ -33,12 +33,14 @@ FIRST_LENGTH: Final[dict[int, int]] = {
     records.START: 8, records.COMPLETE: 24, records.RELEASE: 8, records.DECLINE: 16,
     records.RTT: 16, records.STATUS: 24, records.FILL: 184, records.EVENT: 240, records.TAPE: 48,
     records.BOOK: 32,
+    records.BOOK: 32,
 }  # fmt: skip
 ANSWER_RECORDS: Final[dict[int, np.dtype]] = {
     records.STATUS: records.STATUS_RECORD,
     records.FILL: records.FILL_RECORD,
     records.EVENT: records.EVENT_RECORD,
     records.TAPE: records.TAPE_RECORD,
+    records.BOOK: records.BOOK_RECORD,
     records.BOOK: records.BOOK_RECORD,
 }
 NUMBER_MAX: Final = limits.NUMBER_MAX

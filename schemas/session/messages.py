@@ -164,7 +164,8 @@ class Entry(Struct, frozen=True, kw_only=True):
 
     handle: int
     name: str
-    detail: msgspec.Raw = msgspec.Raw(b"\xc0")
+    # A factory, for the JSON Schema of a default that is raw bytes cannot be written.
+    detail: msgspec.Raw = msgspec.field(default_factory=lambda: msgspec.Raw(b"\xc0"))
 
 
 class Found(Message, frozen=True, kw_only=True, tag="found"):

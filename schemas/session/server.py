@@ -216,8 +216,11 @@ class ServerSession:
         tape_address: str,
         now_ns: int,
     ) -> bytes:
-        """Return the answer to the Establish that opened or resumed this session."""
-        self._sent_ns = now_ns
+        """Return the answer to the Establish that opened or resumed this session.
+
+        `now_ns` is what the client is told, the exchange's time; the session's own may be another
+        clock.
+        """
         answer = Established(
             request=self._request, version=self.version, epoch=self.epoch, resumed=self._resumed,
             market=market, member=member, member_handle=member_handle, role=role, agent=agent,

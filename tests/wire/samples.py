@@ -74,5 +74,6 @@ SERVER_FRAMES = [
     answer(3, [1, 0, 2]),
     frames.encode_records(records.EVENT, filled(records.EVENT_RECORD, 2), 5),
     frames.encode_records(records.TAPE, filled(records.TAPE_RECORD, 2), 5),
+    frames.encode_records(records.BOOK, filled(records.BOOK_RECORD, 2), 5),
     *(frames.encode_message(message, first) for message, first in SERVER_MESSAGES),
 ]
