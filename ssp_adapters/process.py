@@ -1,7 +1,7 @@
 """The process around a runner: arguments, files, signals, and what it says on standard output.
 
     python -m ssp_adapters.runner --bundle BUNDLE --adapter price_list --document prices.csv
-        [--policy policy.json] [--simulate] [--state FOLDER] [--interval 0.5] [--stats 1]
+        [--policy policy.json] [--simulate] [--speed 1] [--state FOLDER] [--interval 0.5] [--stats 1]
 
 Standard output has JSON lines: `{"ready": …}` once offers stand, then counts every `--stats` seconds.
 Exit codes: 0 stopped by SIGTERM or SIGINT, 1 the session was refused or taken over, 2 wrong arguments.
@@ -88,6 +88,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--document", type=Path, action="append", default=[])
     parser.add_argument("--policy", type=Path)
     parser.add_argument("--simulate", action="store_true", help="serve the fills by simulation")
+    parser.add_argument("--speed", type=int, default=1, help="of the simulation: 1 is real time")
     parser.add_argument("--state", type=Path, help="folder for what a restart goes on from")
     parser.add_argument("--interval", type=float, default=0.5, help="seconds between looks")
     parser.add_argument("--stats", type=float, default=0.0, help="seconds between counts; 0: none")
@@ -133,7 +134,7 @@ async def _run(bundle: Bundle, adapter: Any, policy: Policy, given: argparse.Nam
     if given.simulate:
         from ssp_adapters.demo.engine import SimulatedEngine
 
-        engine = SimulatedEngine()
+        engine = SimulatedEngine(speed=given.speed)
     runner = Runner(
         adapter,
         FileSource(tuple(given.document)),

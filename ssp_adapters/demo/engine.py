@@ -16,10 +16,15 @@ _SPEED_UNKNOWN: Final = 50  # tokens per second, of an offer that states none
 
 
 class SimulatedEngine:
-    """All engines of one operator. `due` says what happened up to a moment."""
+    """All engines of one operator. `due` says what happened up to a moment.
 
-    def __init__(self, reach_ns: int = _REACH_NS) -> None:
+    With a `speed` of n a request takes an n-th of its time: a market whose hour passes in a minute
+    must also see its requests end.
+    """
+
+    def __init__(self, reach_ns: int = _REACH_NS, speed: int = 1) -> None:
         self._reach_ns = reach_ns
+        self._speed = speed
         self._starts: list[tuple[int, int]] = []
         self._ends: list[tuple[int, int]] = []
         self._jobs: dict[int, Job] = {}
@@ -62,7 +67,7 @@ class SimulatedEngine:
                 continue
             self._running.add(fill)
             started.append(fill)
-            heapq.heappush(self._ends, (at_ns + service_ns(job), fill))
+            heapq.heappush(self._ends, (at_ns + service_ns(job) // self._speed, fill))
         done: list[Done] = []
         while self._ends and self._ends[0][0] <= now_ns:
             _, fill = heapq.heappop(self._ends)
