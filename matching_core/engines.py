@@ -4,8 +4,8 @@
 same events and the same digest.
 """
 
-from importlib import import_module
-from typing import Final, Protocol, cast
+from collections.abc import Callable, Mapping
+from typing import Final, Protocol
 
 from schemas.commands import AnyCommand
 from schemas.events import AnyEvent
@@ -25,12 +25,21 @@ class Engine(Protocol):
         """Return the digest of the whole state (`matching_core.digest`)."""
 
 
+def _compiled() -> Engine:
+    from matching_core.market import Market
+
+    return Market()
+
+
+def _reference() -> Engine:
+    from matching_core.reference import ReferenceMarket
+
+    return ReferenceMarket()
+
+
 COMPILED: Final = "compiled"
 REFERENCE: Final = "reference"
-ENGINES: Final = {
-    COMPILED: ("matching_core.market", "Market"),
-    REFERENCE: ("matching_core.reference", "ReferenceMarket"),
-}
+ENGINES: Final[Mapping[str, Callable[[], Engine]]] = {COMPILED: _compiled, REFERENCE: _reference}
 
 
 def new_market(engine: str = COMPILED) -> Engine:
@@ -40,5 +49,4 @@ def new_market(engine: str = COMPILED) -> Engine:
         KeyError: there is no such engine.
         ModuleNotFoundError: what it needs is not installed (the extra `exchange`).
     """
-    module, name = ENGINES[engine]
-    return cast("Engine", getattr(import_module(module), name)())
+    return ENGINES[engine]()
