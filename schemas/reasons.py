@@ -2,7 +2,8 @@
 
 Ranges follow the habit of advertising exchanges: 100–199 refused by the session or admission
 (unnumbered, unjournaled), 200–299 rejected by the market (MARKET_FILE.md), 300–399 no fill
-(MARKET.md §7), in the order in which they are looked for. Numbers are never used again.
+(MARKET.md §7), in the order in which they are looked for, 401–499 not served at the site, after the
+fill. Numbers are never used again.
 """
 
 from typing import Final
@@ -55,6 +56,25 @@ NO_FILL: Final = {name: NO_FILL_BASE + n for n, name in enumerate(ELIGIBILITY_RU
     "halted": 334,
 }
 
+# Not admitted, or not served, at the site: what its proxy answers over HTTP, beside the status.
+ADMISSION: Final = {
+    "token": 401,  # none, or no token at all
+    "version": 402,
+    "key": 403,  # made under a key that this site does not hold
+    "mac": 404,  # altered, or made for another site
+    "market": 405,
+    "site": 406,
+    "deadline": 407,
+    "used": 408,
+    "voided": 409,  # the buyer gave the fill back
+    "start": 410,  # the exchange did not take the start: the lease was over
+    "model": 411,  # the fill is of a model or an adapter that is not served here
+    "request": 412,  # the fill does not cover this request, or it is none
+    "draining": 413,
+    "engine": 414,  # the engine failed: the fill was declined
+}
+
 NAME_OF_REFUSED: Final = {number: name for name, number in REFUSED.items()}
 NAME_OF_REJECTED: Final = {number: name for name, number in REJECTED.items()}
 NAME_OF_NO_FILL: Final = {number: name for name, number in NO_FILL.items()}
+NAME_OF_ADMISSION: Final = {number: name for name, number in ADMISSION.items()}

@@ -165,7 +165,7 @@ class Runner:
         Raises:
             SessionOverError: another process took the session over, or the key was revoked.
         """
-        tasks: list[asyncio.Future[None]] = [asyncio.ensure_future(self._report_loop())]
+        tasks: list[asyncio.Future[None]] = [asyncio.ensure_future(self.report_until(stop))]
         if self._engine is not None:
             tasks.append(asyncio.ensure_future(self._serve_loop(self._engine)))
         tasks.append(asyncio.ensure_future(_until(stop)))
@@ -180,8 +180,12 @@ class Runner:
             await asyncio.gather(*tasks, return_exceptions=True)
             await self.agent.close()
 
-    async def _report_loop(self) -> None:
-        while True:
+    async def report_until(self, stop: asyncio.Event) -> None:
+        """Keep the offers standing until `stop`, for an owner that serves the fills itself.
+
+        The session is the owner's to end. Raises SessionOverError when it was taken away.
+        """
+        while not stop.is_set():
             try:
                 await self.agent.open()
                 await self._settle_orphans()
