@@ -7,7 +7,7 @@ holds, slots in flight, lists, bitmaps, heaps. A disagreement is a defect of the
 import numpy as np
 
 from matching_core import columns as k
-from matching_core.kernels.campaigns import site_rule
+from matching_core.kernels.campaigns import rule_of
 from matching_core.rows import in_flight, open_rows, resting_rows
 from schemas import limits
 
@@ -171,4 +171,4 @@ def _check_campaigns(columns: k.Columns) -> None:
     for campaign in np.nonzero(columns[k.CAMPAIGNS][:, k.CAMPAIGN_STANDING])[0].tolist():
         for site in range(1, int(s[k.SITE_COUNT]) + 1):
             admitted = int(bits[campaign, site >> 6]) >> (site & 63) & 1
-            assert admitted == (site_rule(s, campaign, site) == 0)
+            assert admitted == (rule_of(s, campaign, site) == 0)

@@ -6,7 +6,7 @@ import numpy as np
 
 from matching_core import columns as k
 from matching_core.jit import Array
-from matching_core.kernels.book import map_find
+from matching_core.kernels.entry import find
 from matching_core.rows import open_rows
 from schemas import limits
 
@@ -64,11 +64,11 @@ def next_due_ns(columns: k.Columns) -> int:
 def last_bid(columns: k.Columns, buyer: int, agent: int) -> int:
     """Return the number of an agent's last accepted bid, 0 if there was none."""
     key = buyer * k.AGENTS_PER_BUYER_KEY + agent + 1
-    return int(map_find(columns.s, k.AGENTS, key))
+    return int(find(columns.s, k.AGENTS, key))
 
 
 def _offer_row(columns: k.Columns, site: int, offer: int) -> int:
-    return int(map_find(columns.s, k.NAMES, site * k.OFFERS_PER_SITE_KEY + offer))
+    return int(find(columns.s, k.NAMES, site * k.OFFERS_PER_SITE_KEY + offer))
 
 
 def fills_made(columns: k.Columns, sites: Array, offers: Array) -> Array:

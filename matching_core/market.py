@@ -14,8 +14,7 @@ from matching_core import columns as k
 from matching_core.digest import digest
 from matching_core.event_rows import COLUMNS
 from matching_core.jit import Array
-from matching_core.kernels import emit
-from matching_core.kernels.entry import CLOCK, rehash, run
+from matching_core.kernels.entry import CLOCK, rehash, reject, run
 from matching_core.rare import apply_rare
 from matching_core.registry import Names
 from matching_core.twin import (
@@ -132,7 +131,7 @@ class Market:
         reason = apply_rare(self, command)
         s = self.columns.s
         if reason != ACCEPTED:
-            emit.emit_rejected(s, _RARE_NUMBER[type(command)], reason)
+            reject(s, _RARE_NUMBER[type(command)], reason)
         if self.audit_every_command:
             self.audit()
         return self.columns[k.EVENTS][: s[k.EVENTS_COUNT]]

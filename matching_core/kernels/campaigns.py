@@ -90,3 +90,9 @@ def compile_sites(s: Array, first_campaign: int, last_campaign: int, first_site:
                 bits[campaign, site >> 6] &= ~bit
             count += 1
     return count
+
+
+@kernel
+def rule_of(s: Array, campaign: int, site: int) -> int:
+    """Return what `site_rule` does, to Python."""
+    return site_rule(s, campaign, site)

@@ -12,7 +12,7 @@ from matching_core import columns as c
 from matching_core.event_rows import EVENT_WORDS
 from matching_core.jit import Array, inner, kernel, pointer, small_table, table
 from matching_core.kernels import emit as e
-from matching_core.kernels.book import map_put
+from matching_core.kernels.book import map_find, map_put
 from matching_core.kernels.capacity import cancel_offers, renew_offers
 from matching_core.kernels.commands import (
     STATE,
@@ -68,13 +68,6 @@ def room(s: Array, kind: int, count: int) -> int:
     if ends + fills + 3 * count + 8 > s[c.EVENTS + 1]:
         return c.EVENTS
     return 0
-
-
-@kernel
-def events_needed(s: Array, units: int, count: int) -> int:
-    """Return how many rows `room` wants the event buffer to have."""
-    ends = s[c.STANDING] + s[c.RESTS] + 2 * s[c.OPEN_FILLS]
-    return ends + s[c.RESTING_UNITS] + units + 3 * count + 8
 
 
 @inner
@@ -195,6 +188,18 @@ def act(s: Array, kind: int, a: int, b: int) -> int:
     elif kind == RESOLVE:
         return resolve(s, a, b)
     return 0
+
+
+@kernel
+def reject(s: Array, command: int, reason: int) -> int:
+    """Say that a rare command changed nothing; returns the row of the event."""
+    return e.emit_rejected(s, command, reason)
+
+
+@kernel
+def find(s: Array, map_at: int, key: int) -> int:
+    """Return the value of a key in NAMES or AGENTS, 0 when it has none."""
+    return map_find(s, map_at, key)
 
 
 @kernel
