@@ -16,7 +16,7 @@ BOOK_ROW: Final = np.dtype(
         ("site", "<i8"), ("offer", "<i8"), ("model", "<i8"), ("hardware", "<i8"),
         ("precision", "<i8"), ("contract", "<i8"), ("available", "<i8"), ("slots", "<i8"),
         ("ttft_us", "<i8"), ("ask_in", "<i8"), ("ask_out", "<i8"), ("ask_second", "<i8"),
-        ("deal", "<i8"), ("expires_at_ns", "<i8"),
+        ("deal", "<i8"), ("expires_at_ns", "<i8"), ("cold_start_us", "<i8"),
     ]
 )  # fmt: skip
 _BOOK_WORDS: Final = {
@@ -31,6 +31,7 @@ _BOOK_WORDS: Final = {
     "ask_second": k.OFFER_ASK_SECOND,
     "deal": k.OFFER_DEAL,
     "expires_at_ns": k.OFFER_EXPIRES,
+    "cold_start_us": k.OFFER_COLD,
 }
 
 
@@ -172,6 +173,18 @@ def book(columns: k.Columns) -> Array:
     found["precision"] = attributes >> 8 & 255
     found["contract"] = attributes >> 16 & 255
     return found
+
+
+def rtt_us(columns: k.Columns) -> Array:
+    """Return the p99 round trips in µs as int64[metros + 1, sites + 1]; negative: unreachable."""
+    s = columns.s
+    kept = columns[k.RTT][: s[k.METRO_COUNT] + 1, : s[k.SITE_COUNT] + 1]
+    return kept.astype(np.int64) >> 1  # the lowest bit says that it is an estimate
+
+
+def margins_us(columns: k.Columns) -> Array:
+    """Return the verifier's latency margin of each site in µs as int64[sites + 1]."""
+    return columns[k.SITES][: columns.s[k.SITE_COUNT] + 1, k.SITE_MARGIN].copy()
 
 
 def counts(columns: k.Columns) -> dict[str, int]:

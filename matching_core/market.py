@@ -259,6 +259,14 @@ class Market:
         """Return the live offers as a structured array `inspect.BOOK_ROW`, by (site, offer)."""
         return inspect.book(self.columns)
 
+    def rtt_us(self) -> Array:
+        """Return the p99 round trips in µs as int64[metros + 1, sites + 1]; negative: unreachable."""
+        return inspect.rtt_us(self.columns)
+
+    def margins_us(self) -> Array:
+        """Return the verifier's latency margin of each site in µs as int64[sites + 1]."""
+        return inspect.margins_us(self.columns)
+
     def counts(self) -> dict[str, int]:
         """Return how many there are of what, by name."""
         return inspect.counts(self.columns)
@@ -288,5 +296,3 @@ class Market:
         market.columns = k.Columns.restore(cast("dict[str, Array]", tables))
         market.names = Names.restore(cast("bytes", snapshot["names_of_handles"]))
         return market
-
-
