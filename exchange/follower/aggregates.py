@@ -1,0 +1,183 @@
+"""What a dashboard shows of a market: totals since its first command, and rolling medians. Pure.
+
+Totals are exact. Medians come from histograms of 16 buckets per doubling (4.4 % wide), over the last
+minute of the market's own time, so they need no memory of single fills.
+"""
+
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from matching_core import event_rows as er
+from schemas.jurisdictions import COUNTRY_SETS
+from schemas.lists import BANDS_MS
+from schemas.reasons import NAME_OF_NO_FILL, NAME_OF_REJECTED
+from schemas.records import EVENT_TYPES
+
+BUCKETS_PER_DOUBLING: Final = 16
+BUCKETS: Final = 34 * BUCKETS_PER_DOUBLING  # $10,000 per million tokens is 10**10 < 2**34
+SLOT_NS: Final = 10 * 10**9
+SLOTS: Final = 6
+COUNTRIES: Final = 677
+_FILL: Final = EVENT_TYPES.index("fill")
+_UNFILLED: Final = EVENT_TYPES.index("unfilled")
+_REJECTED: Final = EVENT_TYPES.index("rejected")
+_SETTLED: Final = EVENT_TYPES.index("settled")
+_RELEASED: Final = EVENT_TYPES.index("released")
+
+
+def bucket(price: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the histogram bucket of unit prices (pico-dollars per token)."""
+    place = np.floor(np.log2(np.maximum(price, 1)) * BUCKETS_PER_DOUBLING).astype(np.int64)
+    return np.asarray(np.minimum(place, BUCKETS - 1))
+
+
+def middle(place: int) -> int:
+    """Return the unit price in the middle of a bucket."""
+    return round(2 ** ((place + 0.5) / BUCKETS_PER_DOUBLING))
+
+
+def median(histogram: NDArray[np.int64]) -> int | None:
+    """Return the median of what a histogram counted; None of nothing."""
+    total = int(histogram.sum())
+    if total == 0:
+        return None
+    return middle(int(np.searchsorted(np.cumsum(histogram), (total + 1) // 2)))
+
+
+class Aggregates:
+    """Folds rows of events. A function of the journal, kept with snapshots."""
+
+    def __init__(self) -> None:
+        self.by_type = [0] * len(EVENT_TYPES)
+        self.contested = 0
+        self.unfilled: dict[int, int] = {}  # bids by reason
+        self.rejected: dict[int, int] = {}
+        self.earned: dict[int, int] = {}  # n$ by operator
+        self.fees = 0
+        self.withheld = 0
+        self.volume = 0  # Σ price of fills, n$
+        self._slot = 0
+        self._bands = np.zeros((SLOTS, len(BANDS_MS), BUCKETS), np.int32)
+        self._countries = np.zeros((SLOTS, COUNTRIES, BUCKETS), np.int32)
+
+    def add(self, rows: NDArray[np.void]) -> None:
+        """Fold rows `EVENT_ROW[n]` in order."""
+        if len(rows) == 0:
+            return
+        types = rows["type"]
+        for number, count in enumerate(np.bincount(types, minlength=len(EVENT_TYPES)).tolist()):
+            self.by_type[number] += count
+        _count(self.unfilled, rows["reason"][types == _UNFILLED])
+        _count(self.rejected, rows["reason"][types == _REJECTED])
+        settled = rows[types == _SETTLED]
+        for operator, earned in zip(
+            settled["operator"].tolist(), settled["earned"].tolist(), strict=True
+        ):
+            self.earned[operator] = self.earned.get(operator, 0) + earned
+        self.fees += sum(settled["cost"].tolist())
+        self.withheld += sum(settled["score"].tolist())
+        self.withheld += sum(rows["paid"][types == _RELEASED].tolist())
+        fills = rows[types == _FILL]
+        self.volume += sum(fills["price"].tolist())
+        self.contested += int(((fills["attributes"] >> er.CONTESTED_BIT) & 1).sum())
+        self._prices(fills)
+        self._turn(int(rows["at"][-1]))
+
+    def _prices(self, fills: NDArray[np.void]) -> None:
+        slots = fills["at"] // SLOT_NS
+        for slot in np.unique(slots).tolist():
+            self._turn(slot * SLOT_NS)
+            now = fills[slots == slot]
+            attributes = now["attributes"]
+            # A price has at most 48 bits: times 1,000 it fits; tokens are at least one.
+            place = bucket(now["price"] * 1000 // (now["tokens_in"] + now["tokens_out"]))
+            band = (attributes >> er.BAND_SHIFT) & 15
+            country = (attributes >> er.COUNTRY_SHIFT) & 0xFFFF
+            np.add.at(self._bands[slot % SLOTS], (band, place), 1)
+            np.add.at(self._countries[slot % SLOTS], (country, place), 1)
+
+    def _turn(self, at_ns: int) -> None:
+        """Forget what is older than the window that ends now."""
+        slot = at_ns // SLOT_NS
+        for old in range(max(self._slot + 1, slot - SLOTS + 1), slot + 1):
+            self._bands[old % SLOTS] = 0
+            self._countries[old % SLOTS] = 0
+        self._slot = max(self._slot, slot)
+
+    def unfilled_by_reason(self) -> dict[str, int]:
+        """Return how many bids ended unfilled, by the name of the reason, most frequent first."""
+        return _named(self.unfilled, NAME_OF_NO_FILL)
+
+    def rejected_by_reason(self) -> dict[str, int]:
+        """Return how many commands were rejected, by reason."""
+        return _named(self.rejected, NAME_OF_REJECTED)
+
+    def medians_by_band(self) -> dict[str, int]:
+        """Return the median unit price by latency band in ms ("0": best effort), bands with fills."""
+        summed = self._bands.sum(axis=0, dtype=np.int64)
+        return _medians({str(ms): summed[number] for number, ms in enumerate(BANDS_MS)})
+
+    def medians_by_country(self) -> dict[str, int]:
+        """Return the median unit price by the site's country ("" unknown)."""
+        summed = self._countries.sum(axis=0, dtype=np.int64)
+        used = np.flatnonzero(summed.any(axis=1)).tolist()
+        return _medians({er.country_name(number) or "": summed[number] for number in used})
+
+    def medians_by_jurisdiction(self) -> dict[str, int]:
+        """Return the median unit price over the countries of each named set (schemas)."""
+        summed = self._countries.sum(axis=0, dtype=np.int64)
+        return _medians(
+            {
+                each.name: summed[[er.country_number(country) for country in each.countries]].sum(0)
+                for each in COUNTRY_SETS
+            }
+        )
+
+    def plain(self) -> dict[str, Any]:
+        """Return everything as plain values, for `restore`."""
+        made = {name: value for name, value in vars(self).items() if name[0] != "_"}
+        return made | {
+            # Sums may outgrow the 64 bits of msgpack: money goes round and round.
+            "volume": str(self.volume),
+            "earned": {operator: str(earned) for operator, earned in self.earned.items()},
+            "slot": self._slot,
+            "bands": self._bands.tobytes(),
+            "countries": _packed(self._countries),
+        }
+
+    @classmethod
+    def restore(cls, plain: dict[str, Any]) -> "Aggregates":
+        """Make aggregates that are equal to those that gave the plain values."""
+        made = cls()
+        for name in [name for name in vars(made) if name[0] != "_"]:
+            setattr(made, name, plain[name])
+        made.volume = int(plain["volume"])
+        made.earned = {operator: int(earned) for operator, earned in plain["earned"].items()}
+        made._slot = plain["slot"]
+        made._bands = np.frombuffer(plain["bands"], np.int32).reshape(made._bands.shape).copy()
+        for country, raw in plain["countries"]:
+            made._countries[:, country] = np.frombuffer(raw, np.int32).reshape(SLOTS, BUCKETS)
+        return made
+
+
+def _packed(countries: NDArray[np.int32]) -> list[tuple[int, bytes]]:
+    used = np.flatnonzero(countries.any(axis=(0, 2))).tolist()
+    return [(country, countries[:, country].tobytes()) for country in used]
+
+
+def _count(into: dict[int, int], reasons: NDArray[np.int64]) -> None:
+    numbers, counts = np.unique(reasons, return_counts=True)
+    for number, count in zip(numbers.tolist(), counts.tolist(), strict=True):
+        into[number] = into.get(number, 0) + count
+
+
+def _named(counts: dict[int, int], names: dict[int, str]) -> dict[str, int]:
+    by_count = sorted(counts.items(), key=lambda entry: (-entry[1], entry[0]))
+    return {names[number]: count for number, count in by_count}
+
+
+def _medians(histograms: dict[str, NDArray[np.int64]]) -> dict[str, int]:
+    found = {name: median(histogram) for name, histogram in histograms.items()}
+    return {name: value for name, value in found.items() if value is not None}
