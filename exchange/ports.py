@@ -55,6 +55,13 @@ def resolve(config: Config) -> Addresses:
     return result
 
 
+def free_port(host: str = "127.0.0.1") -> int:
+    """Return a port that nobody listens on at this moment."""
+    with socket.create_server((host, 0)) as listener:
+        port: int = listener.getsockname()[1]
+    return port
+
+
 def load(config: Config) -> Addresses:
     """Read the addresses that `resolve` chose; raises FileNotFoundError before the first serve."""
     raw = (config.run_folder / PORTS_NAME).read_bytes()
