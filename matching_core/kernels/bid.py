@@ -20,6 +20,7 @@ from matching_core.kernels.rules import (
     PRICE,
     TRUST,
     card_of,
+    cost_of,
     judge,
     site_peers,
 )
@@ -65,6 +66,7 @@ def auction(s: Array) -> tuple[bool, int]:
     campaign = rests[0, c.REST_CAMPAIGN]
     origin = rests[0, c.REST_ORIGIN]
     budget = rests[0, c.REST_BUDGET]
+    ceiling = rests[0, c.REST_PRICE]
     peering = campaigns[campaign, c.CAMPAIGN_PEERING] != 0
     used_words = (s[c.SITE_COUNT] >> 6) + 1
     s[c.AUCTIONS] += 1
@@ -88,7 +90,10 @@ def auction(s: Array) -> tuple[bool, int]:
                 path_us = np.int64(rtt[origin, site])
                 if path_us < 0:
                     continue
-                path_us = (path_us >> 1) + sites[site, c.SITE_MARGIN]
+                path_us >>= 1
+                if path_us > budget:  # most sites are too far: their row is not even looked at
+                    continue
+                path_us += sites[site, c.SITE_MARGIN]
                 if path_us > budget:
                     continue
                 peers = not peering or site_peers(s, site, rests[0, c.REST_ASN])
@@ -97,6 +102,14 @@ def auction(s: Array) -> tuple[bool, int]:
                 while offer != 0:
                     here = offer
                     offer = offers[here, c.OFFER_NEXT]
+                    # An open offer whose cost alone puts it behind the rival (or, in the winner's
+                    # group, behind the winner) can change nothing any more.
+                    if winner != 0 and offers[here, c.OFFER_DEAL] == 0:
+                        to_beat = winner_score if group == winner_group else rival_score
+                        if (group == winner_group or rival != 0) and (
+                            ceiling - cost_of(rests, 0, offers, here) - markdown < to_beat
+                        ):
+                            continue
                     rule, score, latency, cost, cold = judge(
                         s, 0, here, markdown, 0, peers, path_us
                     )

@@ -74,6 +74,15 @@ def price_of(rests: Array, bid: int, price_in: int, price_out: int, price_second
 
 
 @inner
+def cost_of(rests: Array, bid: int, offers: Array, offer: int) -> int:
+    """Return `cost(b, o)`: what the bid's tokens and lease cost at the offer's asks."""
+    return price_of(
+        rests, bid,
+        offers[offer, c.OFFER_ASK_IN], offers[offer, c.OFFER_ASK_OUT], offers[offer, c.OFFER_ASK_SECOND],
+    )  # fmt: skip
+
+
+@inner
 def card_of(s: Array, bid: int, model: int) -> int:
     """Return `card(b, o)`: the reference price of the model in the band of the bid's budget."""
     rests = table(s, c.RESTS_TABLE, c.REST_ROW)
@@ -139,10 +148,7 @@ def judge(
     latency_us = path_us + offers[offer, c.OFFER_TTFT] + prefill_us + start_us
     if latency_us > rests[bid, c.REST_BUDGET]:
         return LATENCY, 0, 0, 0, False
-    cost = price_of(
-        rests, bid,
-        offers[offer, c.OFFER_ASK_IN], offers[offer, c.OFFER_ASK_OUT], offers[offer, c.OFFER_ASK_SECOND],
-    )  # fmt: skip
+    cost = cost_of(rests, bid, offers, offer)
     slowness = ceil_div(campaigns[campaign, c.CAMPAIGN_TIME_VALUE] * latency_us, 1000)
     score = rests[bid, c.REST_PRICE] - markdown - slowness - cost
     if score < 0:
