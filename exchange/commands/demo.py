@@ -9,8 +9,9 @@ import msgspec
 import typer
 from rich.console import Console
 
-from exchange.demo.play import ActorFailed, Outcome, Play, Settings
+from exchange.demo.play import Outcome, Play, Settings
 from exchange.demo.screen import LineScreen, LiveScreen, board
+from exchange.demo.stage import ActorFailed
 from exchange.enrolment import EnrolmentError
 from exchange.host_client import HostError
 from exchange.identity import IdentityError

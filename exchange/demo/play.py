@@ -134,8 +134,8 @@ class Play:
                 self._world = msgspec.json.decode((self._world_folder / "world.json").read_bytes())
                 with host(self._config) as admin, host(self._config, "verifier") as verifier:
                     self._apply(admin, verifier)
-                    endpoint, site_folder = self._enrol(admin)
-                return self._market(stage, service, engine, endpoint, site_folder, floor)
+                    site_folder = self._enrol(admin)
+                return self._market(stage, service, engine, site_folder, floor)
 
     # ------------------------------------------------------------------------- the set
     def _make_world(self, stage: Stage) -> list[Actor]:
@@ -159,8 +159,8 @@ class Play:
                 if answer.code:
                     raise ActorFailed(f"{name}:{number}: {describe(answer)}")
 
-    def _enrol(self, admin: HostClient) -> tuple[str, Path]:
-        """Enrol every agent; return the real site's endpoint and folder."""
+    def _enrol(self, admin: HostClient) -> Path:
+        """Enrol every agent; return the real site's folder."""
         self._screen.step("enrolling operators, buyers and the real site")
         for operator in self._world["operators"]:
             sites = tuple((self._fleet(operator) / "sites.txt").read_text("utf-8").split())
@@ -175,7 +175,7 @@ class Play:
         endpoint = f"https://127.0.0.1:{free_port()}"
         folder = self._folder / "real-site"
         enrol_site(admin, self._world["real"]["site"], endpoint, folder, agent=REAL_AGENT)
-        return endpoint, folder
+        return folder
 
     def _enrol_visitor(self, admin: HostClient, home: str) -> None:
         bundle = add_member(admin, VISITOR, "buyer", origin=home)
@@ -201,7 +201,6 @@ class Play:
         stage: Stage,
         service: Service,
         engine: Actor,
-        endpoint: str,
         site_folder: Path,
         floor: int,
     ) -> Outcome:
@@ -212,11 +211,10 @@ class Play:
         )  # fmt: skip
         engine_url = engine.hear("url", 60)["url"]
         real = self._world["real"]
+        self._write_engine_facts(site_folder)
         site = stage.start(
-            "site", "-m", "schemas.command", "site", "serve", site_folder / "bundle.json",
-            "--engine", engine_url, "--listen", endpoint.removeprefix("https://"),
-            "--state", site_folder / "state", "--model", real["model"],
-            "--cost-in", str(real["cost_in_pusd"]), "--cost-out", str(real["cost_out_pusd"]),
+            "site", "-m", "schemas.command", "site", "serve", site_folder, "--engine", engine_url,
+            "--json",
         )  # fmt: skip
         self._screen.step("operators connect and stream their offers")
         self._await_offers(service, stage)
@@ -250,6 +248,19 @@ class Play:
             journal_ok=False,
             sync_floor_us=floor,
         )
+
+    def _write_engine_facts(self, folder: Path) -> None:
+        """Say what the operator of the real site says of its engine (ssp_adapters.llama_server)."""
+        real = self._world["real"]
+        facts = {
+            "site": real["site"],
+            "model": real["model"],
+            "hardware": "cpu",
+            "precision": "int4",
+            "cost_in": real["cost_in_pusd"],
+            "cost_out": real["cost_out_pusd"],
+        }
+        (folder / "engine.json").write_bytes(msgspec.json.encode(facts))
 
     def _await_offers(self, service: Service, stage: Stage) -> None:
         deadline = time.monotonic() + OFFERS_S_MAX
