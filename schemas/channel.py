@@ -138,6 +138,7 @@ class Channel:
         self._changed = asyncio.Event()
         self._over: SessionOverError | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._connected = False
         self._pump = AsyncioPump(link, self._on_frames, self._loop, self._on_wake)
         self.malformed_count = 0
 
@@ -333,9 +334,13 @@ class Channel:
     def _on_wake(self) -> None:
         if self._over is not None:
             return
-        now_ns = self._clock_ns()
-        if self._session.state is ClientState.OFFLINE and self._link.writable:
-            self._take(self._session.connected(now_ns))
+        if not self._link.writable:
+            self._connected = False
+        elif not self._connected:
+            # Up, or up again: the exchange does not know this connection yet. Without this, the next
+            # heartbeat's refusal would say so, up to a second later.
+            self._connected = True
+            self._take(self._session.connected(self._clock_ns()))
         self._flush()
 
     def _flush(self) -> None:
@@ -363,7 +368,7 @@ class Channel:
     def _on_deadline(self) -> None:
         self._timer = None
         self._take(self._session.poll(self._clock_ns()))
-        self._on_wake()
+        self._flush()
 
     def _take(self, events: list[ClientEvent]) -> None:
         for event in events:

@@ -51,7 +51,7 @@ class EventFeed:
         self._on_missed = on_missed
         self._on_closed = on_closed
         self._session = FeedClientSession(after)
-        self._started = False
+        self._connected = False
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
         self._pump = AsyncioPump(link, self._on_frames, self._loop, self._on_wake)
@@ -86,8 +86,10 @@ class EventFeed:
             self._take(events)
 
     def _on_wake(self) -> None:
-        if not self._started and self._link.writable:
-            self._started = True
+        if not self._link.writable:
+            self._connected = False
+        elif not self._connected:
+            self._connected = True
             self._session.connected(self._clock_ns())
         if self._session.open:
             self.subscribed.set()
