@@ -62,7 +62,10 @@ class Screen(Protocol):
     def progress(self, fields: dict[str, Any]) -> None:
         """Take a progress line of a process."""
 
-    def show(self, summary: dict[str, Any], buyers: dict[str, Any], left_s: float) -> None:
+    def announce(self, fields: dict[str, str]) -> None:
+        """Say how to take part from a second terminal."""
+
+    def show(self, summary: dict[str, Any], buyers: dict[str, Any], left_s: float | None) -> None:
         """Show how the market stands."""
 
 
@@ -230,6 +233,14 @@ class Play:
             bid_s = max(1.0, given.seconds - DRAIN_S)
             arguments += ["--bid-seconds", str(bid_s), "--seconds", str(given.seconds)]
         buyers = stage.start("buyers", *arguments)
+        if given.forever:
+            self._screen.announce(
+                {
+                    "address": service.addresses.commands,
+                    "bundle": str(self.visitor_bundle),
+                    "model": str(real["model"]),
+                }
+            )
         started = time.monotonic()
         self._watch(service, stage, buyers, started)
         seconds = time.monotonic() - started
@@ -280,7 +291,8 @@ class Play:
                 return
             service.tend()
             stage.check()
-            left = max(0.0, given.seconds - (time.monotonic() - started))
+            gone = time.monotonic() - started
+            left = None if given.forever else max(0.0, given.seconds - gone)
             self._screen.show(self._summary(service), buyers.last, left)
             next_second = 1.0 - (time.monotonic() - started) % 1.0
             time.sleep(next_second)

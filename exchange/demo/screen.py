@@ -3,6 +3,7 @@
 import sys
 from typing import Any, Final, Self
 
+import msgspec
 from rich.columns import Columns
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -44,11 +45,12 @@ def usd_per_mtok(price: int) -> str:
     return f"${price / _PUSD_PER_USD_PER_MTOK:.3f}"
 
 
-def line(summary: dict[str, Any], buyers: dict[str, Any], rate: float, left_s: float) -> str:
+def line(summary: dict[str, Any], buyers: dict[str, Any], rate: float, left_s: float | None) -> str:
     """Return how the market stands in one line."""
     fills = summary.get("fills", 0)
+    left = "" if left_s is None else f"{left_s:5.0f} s left  "
     return (
-        f"{left_s:5.0f} s left  {rate:6.0f} auctions/s  "
+        f"{left}{rate:6.0f} auctions/s  "
         f"fills {fills} ({share(fills, fills + summary.get('unfilled', 0))})  "
         f"contested {share(summary.get('contested', 0), fills)}  "
         f"settled {summary.get('settled', 0)}  offers {summary.get('offers_live', 0)}  "
@@ -141,6 +143,18 @@ def _real(buyers: dict[str, Any]) -> RenderableType:
     return Panel(text, title=title, title_align="left")
 
 
+def invitation(fields: dict[str, str]) -> str:
+    """Return what to type in a second terminal to buy from the real site."""
+    return (
+        f"The exchange is at {fields['address']}; a buyer's bundle is at {fields['bundle']}.\n"
+        "In a second terminal (./run python -m asyncio):\n\n"
+        "    import dsp_sdk\n"
+        f'    async with dsp_sdk.connect("{fields["bundle"]}") as market:\n'
+        f'        async for text in market.chat("{fields["model"]}", "Say hello", '
+        'max_latency_ms=5000): print(text, end="")'
+    )
+
+
 class LiveScreen:
     """The board on a terminal, steps above it."""
 
@@ -177,7 +191,11 @@ class LiveScreen:
                 )
             )
 
-    def show(self, summary: dict[str, Any], buyers: dict[str, Any], left_s: float) -> None:
+    def announce(self, fields: dict[str, str]) -> None:
+        """Print the address, the bundle and the lines that use them."""
+        self._console.print(Panel(invitation(fields), title="take part", title_align="left"))
+
+    def show(self, summary: dict[str, Any], buyers: dict[str, Any], left_s: float | None) -> None:
         """Draw the board."""
         self._live.update(board(summary, buyers, self._rates.take(summary), left_s))
 
@@ -207,7 +225,12 @@ class LineScreen:
             name, what = fields["process"], fields["progress"]
             self._write(f"{name}: {what} {fields['done']}/{fields['total']}")
 
-    def show(self, summary: dict[str, Any], buyers: dict[str, Any], left_s: float) -> None:
+    def announce(self, fields: dict[str, str]) -> None:
+        """Print the address and the bundle as a line of JSON on standard output."""
+        sys.stdout.write(msgspec.json.encode({"forever": True} | fields).decode() + "\n")
+        sys.stdout.flush()
+
+    def show(self, summary: dict[str, Any], buyers: dict[str, Any], left_s: float | None) -> None:
         """Write the line."""
         self._write(line(summary, buyers, self._rates.take(summary), left_s))
 
