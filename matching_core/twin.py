@@ -43,10 +43,9 @@ def _or_none(handle: int) -> int:
 
 
 def _record(kind: int, **fields: int) -> Array:
-    made = np.zeros(1, records.COMMAND_RECORDS[kind])
-    for name, value in fields.items():
-        made[name] = value
-    return made
+    dtype = records.COMMAND_RECORDS[kind]
+    assert dtype.names is not None
+    return np.array([tuple([fields.get(name, 0) for name in dtype.names])], dtype)
 
 
 # ----------------------------------------------------------------------------- by name → record

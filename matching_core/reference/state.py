@@ -265,7 +265,7 @@ class State:
 
     def halted(self, scope: str, name: str = "") -> bool:
         """Tell whether any authority's halt stands. What is halted by anyone is halted."""
-        return any((scope, name, by) in self.halts for by in AUTHORITIES)
+        return bool(self.halts) and any((scope, name, by) in self.halts for by in AUTHORITIES)
 
     def live(self, offer: OfferState) -> bool:
         """Tell whether nothing of a standing offer is halted (MARKET.md §5)."""
