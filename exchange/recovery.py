@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
+from exchange import counters
 from exchange.apply import JournalApplier
 from exchange.config import Config
 from exchange.identity import Identity
@@ -33,14 +34,18 @@ def start(config: Config, identity: Identity, progress: Callable[[str, int, int]
     """
     storage = FileStorage(config.journal_folder)
     page = DurablePage(config.journal_folder / PAGE_NAME, create=True)
+    page.counters[counters.READY] = 0  # a killed process left it as it was
     durable, _ = page.read()
-    recovered = recover(storage, identity.market, durable)
+    # First the snapshot: segments before it need not be read. It is a proof as well, for snapshots
+    # are made of durable records alone: a journal that ends before it has lost some.
+    snapshot = load_newest(config.snapshots_folder, identity.market)
+    position = snapshot.position
+    recovered = recover(storage, identity.market, max(durable, position), from_position=position)
     end = recovered.end_position
-    snapshot = load_newest(config.snapshots_folder, identity.market, end)
     applier = JournalApplier(snapshot.market, snapshot.registry)
     reader = JournalReader(
         FileStorage(config.journal_folder, readonly=True),
-        snapshot.position,
+        position,
         market=identity.market,
         prior=snapshot.prior,
     )
@@ -49,7 +54,7 @@ def start(config: Config, identity: Identity, progress: Callable[[str, int, int]
         applier.apply(record)
         at_ns = max(at_ns, record.at_ns)
         if number % PROGRESS_EVERY == 0:
-            progress("replaying the journal", record.end - snapshot.position, end)
+            progress("replaying the journal", record.end - position, end - position)
     reader.close()
     writer = JournalWriter(
         storage, recovered, segment_bytes=config.journal.segment_bytes, page=page

@@ -14,14 +14,15 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 import numpy as np
-from matching_core.market import Market
 
 from exchange.identity import FILE_MODE
 from exchange.registry import Registry
+from matching_core.market import Market
 
 MAGIC: Final = b"CURBSNP1"
 SUFFIX: Final = ".snap"
 KEPT: Final = 2
+ANYWHERE: Final = 2**63  # behind every position
 _HASH_BYTES: Final = 32
 
 
@@ -64,7 +65,7 @@ def save(
     return path
 
 
-def load_newest(folder: Path, number: int, upto: int) -> Snapshot:
+def load_newest(folder: Path, number: int, upto: int = ANYWHERE) -> Snapshot:
     """Return the newest whole snapshot of market `number` not behind `upto`; else an empty state."""
     for path in newest_first(folder):
         found = _load(path, number, upto)
@@ -88,7 +89,10 @@ def build() -> str:
 
 
 def _load(path: Path, number: int, upto: int) -> Snapshot | None:
-    raw = path.read_bytes()
+    try:
+        raw = path.read_bytes()
+    except FileNotFoundError:
+        return None  # dropped by the follower meanwhile, which has made a newer one
     start = len(MAGIC) + _HASH_BYTES
     body = memoryview(raw)[start:]
     whole = hashlib.blake2b(body, digest_size=_HASH_BYTES).digest()
