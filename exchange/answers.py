@@ -74,6 +74,8 @@ def statuses(
         return answers, fills
     own = rows["bid"] == batch["bid"].astype(np.int64)[place]
     own &= (rows["buyer"] == sender[0]) & (rows["agent"] == sender[1])
+    # A rejected record has no outcome: a number used twice may be that of a bid that ends just now.
+    own &= answers["code"][place] == 0
     arrived = (rows["attributes"] >> er.RESTING_BIT) & 1 == 0
     filled = np.flatnonzero((types == _FILL) & own & arrived)
     if len(filled):

@@ -68,10 +68,15 @@ class JournalApplier:
 
     def rare(self, command: commands.AnyCommand, agent_index: int) -> NDArray[np.int64]:
         """Apply a rare command; a campaign, deal or adapter counts as its sender's registration."""
+        if not isinstance(command, commands.Campaign | commands.Deal | commands.Adapter):
+            return self.market.apply(command)
+        kind = commands.name_of(command)
+        known = self.market.handle_count(kind)
         rows = self.market.apply(command)
-        if isinstance(command, commands.Campaign | commands.Deal | commands.Adapter):
+        # Counted are handles given: what is rejected or replaced takes none.
+        if self.market.handle_count(kind) > known:
             member = self.registry.agent(agent_index).member if agent_index else ""
-            self.registry.count_registration(member, commands.name_of(command))
+            self.registry.count_registration(member, kind)
         return rows
 
     def note(self, note: notes.AnyNote) -> None:

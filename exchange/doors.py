@@ -3,15 +3,18 @@
 Reads answer from the state as it is after the round's commit, and change nothing.
 """
 
+import struct
 from dataclasses import dataclass, field
 from typing import Final
 
 import msgspec
+import numpy as np
+from zmq.utils import z85
 
 from exchange import notes
-from exchange.admission.gate import Refusal
+from exchange.admission.gate import Gate, Refusal
 from exchange.gateway.desks import Desk
-from exchange.identity import Identity
+from exchange.identity import HOST_AGENTS, Identity
 from exchange.ports import Addresses
 from exchange.registry import Agent, Registry
 from exchange.work import Answer
@@ -99,10 +102,16 @@ class Reads:
         if kind not in PUBLIC_KINDS + OWN_KINDS:
             return Found(request=asked.request, entries=())
         owner = desk.member_in(self._market) if kind == "campaign" else 0
+        if kind == "campaign" and not owner:
+            return Found(request=asked.request, entries=())
         if asked.names:
             handles = [names.handle(kind, name, owner) for name in asked.names]
         elif asked.handles:
             handles = list(asked.handles)
+        elif kind == "campaign":
+            # Among everybody's, which may be a million, its own are found by column.
+            own = np.flatnonzero(self._market.campaign_buyers == owner)
+            handles = own[own > asked.after].tolist()
         else:
             handles = list(range(asked.after + 1, self._market.handle_count(kind) + 1))
         entries: list[Entry] = []
@@ -129,7 +138,7 @@ class Reads:
             if fill is None or member != _party(fill, desk.agent.role):
                 return Outcome(request=asked.request, known=False)
             return Outcome(request=asked.request, known=True, state=fill.state)
-        if desk.agent.role != "buyer":
+        if desk.agent.role != "buyer" or not asked.bid:
             return Outcome(request=asked.request, known=False)
         known, resting, fills = self._market.bid_state(member, desk.agent.number, asked.bid)
         return Outcome(request=asked.request, known=known, resting=resting, fills=tuple(fills))
@@ -176,26 +185,33 @@ class Enrolled:
     changed: list[int] = field(default_factory=list)
 
 
-def enrol(message: MemberAdd | MemberRevoke, registry: Registry, market: Market) -> Enrolled:
+def enrol(
+    message: MemberAdd | MemberRevoke, registry: Registry, market: Market, gate: Gate
+) -> Enrolled:
     """Judge an enrolment; raises Refusal naming the field."""
     if isinstance(message, MemberAdd):
-        return _add(message, registry, market)
+        return _add(message, registry, market, gate)
     return _revoke(message, registry)
 
 
-def _add(message: MemberAdd, registry: Registry, market: Market) -> Enrolled:
+def _is_key(text: str) -> bool:
+    try:
+        return len(z85.decode(text.encode())) == 32
+    except (KeyError, ValueError, struct.error):
+        return False  # struct: five digits can say more than 32 bits
+
+
+def _add(message: MemberAdd, registry: Registry, market: Market, gate: Gate) -> Enrolled:
     made = Enrolled()
     member, role = message.member, message.role
     if role not in roles.ROLES:
         raise Refusal("field", f"role: {role} is none of {', '.join(roles.ROLES)}")
-    if "/" in member:
-        raise Refusal("name", "member: a member's name holds no slash")
-    known_as = registry.roles.get(member, role)
-    for other in ("operator", "buyer"):
-        if other != role and market.names.handle(other, member):
-            known_as = other
-    if known_as != role:
-        raise Refusal("name", f"member: {member} is enrolled as {known_as}")
+    gate.member(role, member)
+    if (member, message.agent) in HOST_AGENTS:
+        # Its key is the data folder's: the next start would enrol that one again.
+        raise Refusal("name", f"member: {member} {message.agent} is the host's own")
+    if not _is_key(message.public_key):
+        raise Refusal("field", "public_key: not 40 characters of Z85")
     holder = registry.by_key.get(message.public_key)
     if holder is not None and (holder.member, holder.number) != (member, message.agent):
         raise Refusal("field", "public_key: enrolled for another agent")
@@ -229,8 +245,8 @@ def _add(message: MemberAdd, registry: Registry, market: Market) -> Enrolled:
 
 def _revoke(message: MemberRevoke, registry: Registry) -> Enrolled:
     made = Enrolled()
-    for (member, _), agent in registry.by_name.items():
-        if member != message.member or not agent.public_key:
+    for (member, number), agent in registry.by_name.items():
+        if member != message.member or not agent.public_key or (member, number) in HOST_AGENTS:
             continue
         if message.public_key in {"", agent.public_key}:
             made.records.append(notes.RevokeNote(public_key=agent.public_key))

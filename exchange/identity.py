@@ -17,6 +17,8 @@ from exchange.config import Config
 
 IDENTITY_NAME: Final = "identity.json"
 SECRET_BYTES: Final = 32
+# (member, agent number) of the keys below: enrolled by the folder itself, never over the wire.
+HOST_AGENTS: Final = (("admin", 0), ("verifier", 0))
 FOLDER_MODE: Final = 0o700
 FILE_MODE: Final = 0o600
 
@@ -115,3 +117,9 @@ def write_private(path: Path, content: bytes) -> None:
         file.flush()
         os.fsync(file.fileno())
     part.replace(path)
+    # Without its name the file is not there after a loss of power; with it a journal is unreadable.
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

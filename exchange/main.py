@@ -3,7 +3,7 @@
 import gc
 import threading
 import time
-from typing import Final, Protocol
+from typing import Protocol
 
 import numpy as np
 import zmq
@@ -13,15 +13,12 @@ from exchange.apply import JournalApplier
 from exchange.config import Config
 from exchange.doors import Reads
 from exchange.gateway.desks import Desks
-from exchange.identity import Identity
+from exchange.identity import HOST_AGENTS, Identity
 from exchange.round import Clocks, Exchange, serve
 from exchange.sequencer import EXCHANGE_AGENT, Sequencer
 from matching_core.warm import warm_up
 from schemas.link import Doorkeeper, ServerLink
 from schemas.token import TokenMaker
-
-# The host's own agents: enrolled by the folder's identity, not by anybody over the wire.
-HOST_ROLES: Final = ("admin", "verifier")
 
 
 class Reporter(Protocol):
@@ -66,7 +63,7 @@ def run(config: Config, stop: threading.Event, report: Reporter) -> None:
         desks=desks,
         tokens=TokenMaker(keys.token_secret_bytes, keys.market),
         reads=Reads(market, keys, addresses),
-        page=started.page,
+        counts=started.page.counters,
         clocks=Clocks(time.time_ns, time.monotonic_ns),
         drain_messages=config.exchange.drain_messages,
     )
@@ -90,13 +87,15 @@ def run(config: Config, stop: threading.Event, report: Reporter) -> None:
 def _enrol_host(keys: Identity, applier: JournalApplier, sequencer: Sequencer) -> None:
     """Enrol the folder's admin and verifier where the journal does not know their keys yet."""
     registry = applier.registry
-    for role in HOST_ROLES:
+    for role, number in HOST_AGENTS:
         key = (keys.admin if role == "admin" else keys.verifier).public
         if key in registry.by_key:
             continue
-        agent = registry.by_name.get((role, 0))
+        agent = registry.by_name.get((role, number))
         index = len(registry.agents) if agent is None else agent.index
-        note = notes.AgentNote(agent_index=index, member=role, role=role, number=0, public_key=key)
+        note = notes.AgentNote(
+            agent_index=index, member=role, role=role, number=number, public_key=key
+        )
         sequencer.note(note, EXCHANGE_AGENT, 0, 0)
         applier.note(note)
     if sequencer.pending:

@@ -62,8 +62,9 @@ class Registry:
             agent.epoch = note.epoch
             agent.open = note.opened
         elif isinstance(note, AdapterSetNote):
+            if note.adapters not in self.adapter_sets:
+                self.count_registration(note.member, "adapter_set")
             self.adapter_sets[note.adapters] = note.handle
-            self.count_registration(note.member, "adapter_set")
 
     def numbered(self, agent_index: int, epoch: int, message: int, count: int) -> None:
         """Fold what a record's header says of its sender: messages up to here are applied."""

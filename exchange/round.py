@@ -11,24 +11,25 @@ callbacks; the only clocks are the two given in.
 
 import threading
 from collections import deque
-from collections.abc import Callable
-from typing import Final, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, Final, NamedTuple, Protocol
 
 import numpy as np
 import zmq
+from numpy.typing import NDArray
 
 from exchange import counters, notes
-from exchange.admission.gate import Gate, Refusal
+from exchange.admission.gate import Gate, Refusal, read_units
 from exchange.apply import JournalApplier
 from exchange.doors import Reads, enrol
 from exchange.gateway.desks import Desk, Desks
-from exchange.journal.page import DurablePage
 from exchange.sequencer import EXCHANGE_AGENT, Sequencer
 from exchange.work import NOBODY, Answer, FrameWork, NoteWork, OrderWork, Run, Work
 from schemas import commands, frames, limits, records
 from schemas.frames import Frame, ProtocolError
-from schemas.link import Doorkeeper, ServerLink
+from schemas.link import Doorkeeper, Payload, ServerLink
 from schemas.reasons import REFUSED
+from schemas.roles import MESSAGE_ROLES
 from schemas.session.messages import (
     MemberAdd,
     MemberRevoke,
@@ -36,10 +37,38 @@ from schemas.session.messages import (
     OrderAnswer,
     RegisterAdapters,
 )
+from schemas.session.messages import Message as SessionMessage
 from schemas.session.server import Act, Ended, Verdict
 from schemas.token import TokenMaker
 
 WAIT_MS_MAX: Final = 100  # also how late a stop or a heartbeat may be noticed
+# A round ends at so many units: drained frames may hold a minute's work, and who came first would
+# wait for all of it. What is left is taken in the next round, in the order in which it came.
+ROUND_UNITS_MAX: Final = 8_192
+# Sessions' silence and heartbeats are looked at this often: at thousands of agents the walk costs
+# more than an idle round, and the shortest of those times is a third of a second.
+TEND_NS: Final = 20_000_000
+
+
+class Message(Protocol):
+    """One message as it was received."""
+
+    @property
+    def buffer(self) -> memoryview:
+        """Its bytes, in place."""
+
+
+class Link(Protocol):
+    """The door that the round reads from and answers through; `schemas.link.ServerLink` is one."""
+
+    def drain(self, limit: int) -> Sequence[tuple[bytes, Message]]:
+        """Return up to `limit` messages that wait, as (connection, message)."""
+
+    def key_of(self, frame: Any) -> str:
+        """Return the key that the sender of a message proved to hold."""
+
+    def send(self, peer: bytes, payload: Payload) -> bool:
+        """Send to one connection; False when it is gone or does not read."""
 
 
 class Clocks(NamedTuple):
@@ -57,11 +86,11 @@ class Exchange:
         *,
         applier: JournalApplier,
         sequencer: Sequencer,
-        link: ServerLink,
+        link: Link,
         desks: Desks,
         tokens: TokenMaker,
         reads: Reads,
-        page: DurablePage,
+        counts: NDArray[np.uint64],
         clocks: Clocks,
         drain_messages: int,
     ) -> None:
@@ -74,14 +103,19 @@ class Exchange:
         self._tokens = tokens
         self._reads = reads
         self._gate = Gate(applier.market, applier.registry)
-        self._counters = page.counters
+        self._counters = counts
         self._clocks = clocks
         self._drain_messages = drain_messages
-        self._inbox: deque[tuple[bytes, zmq.Frame]] = deque()
+        self._inbox: deque[tuple[bytes, Message]] = deque()
         self._work: list[Work] = []
         self._after: list[Callable[[], Answer | None]] = []  # reads and greetings, after the commit
         self._last_word: list[tuple[bytes, bytes]] = []  # notices of ended sessions
         self._mono_ns = clocks.monotonic_ns()
+        self._tend_ns = self._mono_ns
+        self._units = 0  # of this round
+        self._records = 0
+        self._sessions = sum(1 for desk in desks if desk.session.due_ns is not None)
+        counts[counters.SESSIONS] = self._sessions
 
     # ------------------------------------------------------------------------- the round
     def round(self) -> None:
@@ -90,8 +124,8 @@ class Exchange:
         self._sequencer.begin(self._clocks.now_ns())
         if not self._inbox:
             self._inbox.extend(self._link.drain(self._drain_messages))
-        taken = 0
-        while self._inbox:
+        taken = self._units = self._records = 0
+        while self._inbox and self._units < ROUND_UNITS_MAX:
             peer, frame = self._inbox.popleft()
             taken += 1
             if self._take(peer, frame):
@@ -108,6 +142,8 @@ class Exchange:
         if numbered:
             took = self._clocks.monotonic_ns() - started
             self._count_time(counters.ROUND_NS_SUM, counters.ROUND_NS_BUCKETS, took)
+            bucket = counters.ROUND_RECORDS_BUCKETS + counters.count_bucket(self._records)
+            self._counters[bucket] += np.uint64(1)
 
     @property
     def idle(self) -> bool:
@@ -144,7 +180,7 @@ class Exchange:
         self._last_word.clear()
 
     # ------------------------------------------------------------------------- messages
-    def _take(self, peer: bytes, frame: zmq.Frame) -> bool:
+    def _take(self, peer: bytes, frame: Message) -> bool:
         """Judge one message; True when it ends the batch."""
         # Asked of every frame, at 0.4 µs: the key is what the handshake proved, a routing id is not.
         key = self._link.key_of(frame)
@@ -158,6 +194,7 @@ class Exchange:
         except ProtocolError as error:
             self._counters[counters.MALFORMED] += np.uint64(1)
             return self._obey(desk, peer, desk.session.malformed(peer, error, self._mono_ns), None)
+        desk.skip_refused(peer, decoded)
         return self._obey(desk, peer, desk.session.receive(peer, decoded, self._mono_ns), decoded)
 
     def _obey(self, desk: Desk, peer: bytes, verdict: Verdict, frame: Frame | None) -> bool:
@@ -180,8 +217,9 @@ class Exchange:
         """Judge and number what a session took; True when it ends the batch."""
         message = frame.message
         if message is None:
-            self._frame(desk, peer, epoch, frame)
-            return False
+            return self._frame(desk, peer, epoch, frame)
+        self._records += 1
+        self._units += 1
         self._counters[counters.RECORDS] += np.uint64(1)
         try:
             match message:
@@ -193,26 +231,39 @@ class Exchange:
                 case MemberAdd() | MemberRevoke():
                     self._enrolment(desk, peer, epoch, frame.first, message)
                 case _:
-                    self._after.append(lambda: self._reads.answer(desk, peer, message))
-                    return False
+                    return self._read(desk, peer, message)
         except Refusal as refusal:
             self._counters[counters.REFUSED] += np.uint64(1)
+            if refusal.code == REFUSED["rate"] and self._over_rate(desk, 1):
+                return True
             answer = OrderAnswer(code=refusal.code, why=refusal.why)
             self._after.append(lambda: self._reads.refused(desk, peer, epoch, frame.first, answer))
         return True
 
-    def _frame(self, desk: Desk, peer: bytes, epoch: int, frame: Frame) -> None:
-        """Number the accepted records of a hot frame, run by run."""
+    def _read(self, desk: Desk, peer: bytes, message: SessionMessage) -> bool:
+        """Answer what changes nothing, after the commit; it costs units, too."""
+        units = read_units(message)
+        self._units += units
+        # A request has no way to say "later", so one above the rate is answered until it is far above.
+        if not self._gate.in_rate(desk, units, self._mono_ns) and self._over_rate(desk, 0):
+            return True
+        self._after.append(lambda: self._reads.answer(desk, peer, message))
+        return False
+
+    def _frame(self, desk: Desk, peer: bytes, epoch: int, frame: Frame) -> bool:
+        """Number the accepted records of a hot frame, run by run; True when it ends the batch."""
         kind, count = frame.type, frame.numbers
         codes = self._gate.frame(desk, frame, self._mono_ns)
+        self._records += count
+        self._units += frame.units
         self._counters[counters.RECORDS] += np.uint64(count)
         accepted = np.flatnonzero(codes == 0)
         refused = count - len(accepted)
         if refused:
             self._counters[counters.REFUSED] += np.uint64(refused)
-            if desk.rate.far_over:
-                self._end_for(desk, REFUSED["rate"])
-                return
+            over = int(np.count_nonzero(codes == REFUSED["rate"]))
+            if over and self._over_rate(desk, over):
+                return True
         index = desk.agent.index
         work = FrameWork(desk, peer, epoch, frame.first, kind, self._sequencer.at_ns, codes)
         for part in _runs(accepted):
@@ -221,6 +272,7 @@ class Exchange:
             seq, payload = self._sequencer.frame(kind, batch, index, epoch, frame.first + start)
             work.runs.append(Run(start, seq, batch, payload))
         self._work.append(work)
+        return False
 
     def _order(
         self, desk: Desk | None, peer: bytes, epoch: int, first: int, command: commands.AnyCommand
@@ -232,9 +284,12 @@ class Exchange:
     def _adapter_set(
         self, desk: Desk, peer: bytes, epoch: int, first: int, message: RegisterAdapters
     ) -> None:
-        if desk.agent.role != "operator":
+        if desk.agent.role not in MESSAGE_ROLES["register_adapters"]:
             raise Refusal("role", "register_adapters: operators only")
+        self._gate.charge(desk, 1, self._mono_ns)
         names = self._market.names
+        if not message.adapters:
+            raise Refusal("field", "adapters: a set has at least one")
         for name in message.adapters:
             if not names.handle("adapter", name):
                 raise Refusal("handle", f"adapters: {name} is not known")
@@ -253,9 +308,9 @@ class Exchange:
         self, desk: Desk, peer: bytes, epoch: int, first: int, message: MemberAdd | MemberRevoke
     ) -> None:
         """Add or revoke keys: the notes, then what they change at the desks."""
-        if desk.agent.role != "admin":
+        if desk.agent.role not in MESSAGE_ROLES["member_add"]:
             raise Refusal("role", "enrolment: the admin only")
-        made = enrol(message, self._registry, self._market)
+        made = enrol(message, self._registry, self._market, self._gate)
         for command in made.orders:
             self._order(None, NOBODY, 0, 0, command)
         for note in made.records[:-1]:
@@ -289,6 +344,9 @@ class Exchange:
     # ------------------------------------------------------------------------- sessions
     def _opened(self, desk: Desk) -> None:
         session = desk.session
+        # A name said twice is one site; the note must not outgrow what was enrolled.
+        session.streams = tuple(dict.fromkeys(session.streams))
+        desk.restored = False
         self._note(
             notes.SessionNote(
                 agent_index=desk.agent.index,
@@ -298,7 +356,7 @@ class Exchange:
                 streams=session.streams,
             )
         )
-        self._counters[counters.SESSIONS_OPENED] += np.uint64(1)
+        self._count_session(counters.SESSIONS_OPENED, 1)
 
     def _greeting(self, desk: Desk, peer: bytes) -> None:
         if desk.session.peer == peer:
@@ -316,7 +374,7 @@ class Exchange:
             part = known[start : start + limits.RECORDS_PER_FRAME_MAX]
             self._cancel(desk, ended.epoch, records.OFFERS_CANCEL, len(part), part)
         self._note(notes.SessionNote(agent_index=index, epoch=ended.epoch, opened=False))
-        self._counters[counters.SESSIONS_ENDED] += np.uint64(1)
+        self._count_session(counters.SESSIONS_ENDED, -1)
         if ended.peer != NOBODY:
             self._last_word.append((ended.peer, ended.notice))
 
@@ -332,15 +390,21 @@ class Exchange:
         work.runs.append(Run(0, seq, batch, payload))
         self._work.append(work)
 
-    def _end_for(self, desk: Desk, code: int) -> None:
-        """End a session for what its agent does: far over its rate."""
+    def _over_rate(self, desk: Desk, records: int) -> bool:
+        """Count what was refused for the rate; True when it is so far over that the session ended."""
+        self._counters[counters.RATE_REFUSED] += np.uint64(records)
+        if not desk.rate.far_over:
+            return False
         error = ProtocolError("rate", "far over the rate")
-        assert error.code == code
         verdict = desk.session.malformed(desk.session.peer, error, self._mono_ns)
         if verdict.ended is not None:
             self._end(desk, verdict.ended)
+        return True
 
     def _let_time_pass(self) -> None:
+        if self._mono_ns < self._tend_ns:
+            return
+        self._tend_ns = self._mono_ns + TEND_NS
         for desk in self._desks:
             due = desk.session.due_ns
             if due is not None and due <= self._mono_ns:
@@ -355,6 +419,11 @@ class Exchange:
         session = answer.desk.session
         session.answered(answer.epoch, answer.first, answer.numbers, answer.message, self._mono_ns)
         self._count_sent(self._link.send(answer.peer, answer.message))
+
+    def _count_session(self, counter: int, change: int) -> None:
+        self._counters[counter] += np.uint64(1)
+        self._sessions += change
+        self._counters[counters.SESSIONS] = self._sessions
 
     def _count_sent(self, sent: bool) -> None:
         place = counters.ANSWERS if sent else counters.ANSWERS_LOST

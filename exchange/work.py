@@ -72,6 +72,8 @@ class FrameWork:
         fills = []
         sender = (self.desk.member_in(market), agent.number)
         for run in self.runs:
+            first = self.first + run.start if self.first else 0
+            applier.registry.numbered(agent.index, self.epoch, first, len(run.batch))
             matrix = applier.frame(run.payload, agent.index, self.at_ns)
             part, got = statuses(self.kind, run.batch, matrix, run.seq, sender, tokens)
             if self.kind in _NAME_COUNT_KINDS:
@@ -101,6 +103,7 @@ class OrderWork:
     def finish(self, applier: JournalApplier, tokens: TokenMaker) -> Answer | None:
         """Apply it; the answer carries the handle of what was registered."""
         agent = 0 if self.desk is None else self.desk.agent.index
+        applier.registry.numbered(agent, self.epoch, self.first, 1)
         code = rejection(applier.rare(self.command, agent))
         if self.desk is None or self.peer == NOBODY:
             return None
@@ -123,6 +126,8 @@ class NoteWork:
     def finish(self, applier: JournalApplier, tokens: TokenMaker) -> Answer | None:
         """Fold it."""
         applier.note(self.note)
+        if self.desk is not None:
+            applier.registry.numbered(self.desk.agent.index, self.epoch, self.first, 1)
         if self.desk is None or self.answer is None or self.peer == NOBODY:
             return None
         return _answered(self.desk, self.peer, self.epoch, self.first, self.answer)

@@ -15,10 +15,10 @@ from exchange.registry import Registry
 from matching_core.market import Market
 from schemas import commands, records, roles
 from schemas.frames import CommandError, Frame, decode_command
-from schemas.limits import REGISTRATIONS_PER_KIND_MAX, WIRE_LEASE_US_MIN
+from schemas.limits import REGISTRATIONS_PER_KIND_MAX
 from schemas.lists import MEMBER_ROLES
 from schemas.reasons import REFUSED
-from schemas.session.messages import Order
+from schemas.session.messages import Lookup, Message, Order
 
 # Taking back and reporting always passes: a member over its rate must still be able to stop.
 FREE_KINDS: Final = frozenset(
@@ -27,8 +27,23 @@ FREE_KINDS: Final = frozenset(
         records.START, records.COMPLETE, records.RELEASE, records.DECLINE,
     }
 )  # fmt: skip
+# As rare commands: what stops something must pass as well.
+FREE_COMMANDS: Final = (commands.CampaignEnd, commands.Halt, commands.Resume)
+HOT_NAMES: Final = frozenset(records.COMMAND_NAMES.values())
+# What a request costs of the rate: a lookup copies up to a thousand entries out, a query walks what
+# is open. A command is one unit.
+LOOKUP_UNITS: Final = 1_024
+QUERY_UNITS: Final = 16
 HANDLE_KINDS: Final = ("site", "model", "deal", "adapter_set", "campaign", "metro", "adapter")
 REGISTRATIONS: Final = (commands.Campaign, commands.Deal, commands.Adapter)
+
+
+def read_units(message: Message) -> int:
+    """Return what a request that changes nothing costs of the rate."""
+    if isinstance(message, Lookup):
+        asked = len(message.names) + len(message.handles)
+        return asked + 1 if asked else LOOKUP_UNITS
+    return QUERY_UNITS
 
 
 class Refusal(Exception):
@@ -66,7 +81,7 @@ class Gate:
             codes[(codes == 0) & ~mine] = REFUSED["site"]
         elif kind == records.BID:
             self._bids(desk, batch, codes)
-        if kind not in FREE_KINDS and not self._in_rate(desk, frame.units, now_ns):
+        if kind not in FREE_KINDS and not self.in_rate(desk, frame.units, now_ns):
             codes[codes == 0] = REFUSED["rate"]
         return codes
 
@@ -80,21 +95,46 @@ class Gate:
         refused = roles.check(agent.role, agent.member, agent.number, agent.sites, command)
         if refused is not None:
             raise Refusal(refused.reason, f"{commands.name_of(command)}: {refused.field}")
-        if isinstance(command, commands.Bid) and command.lease_us < WIRE_LEASE_US_MIN:
-            raise Refusal("lease", f"lease_us: at least {WIRE_LEASE_US_MIN}")
+        name = commands.name_of(command)
+        if name in HOT_NAMES:
+            # As an order it would pass by ranges, sites and units, and its fills would find no answer.
+            raise Refusal("field", f"type: {name} travels as a frame of records")
+        if isinstance(command, commands.Operator | commands.Buyer):
+            self.member(name, getattr(command, name))
         if isinstance(command, REGISTRATIONS):
-            self.registration(agent.member, commands.name_of(command))
-        if not self._in_rate(desk, 1, now_ns):
-            raise Refusal("rate", f"more than {desk.rate.units_per_second} units per second")
+            self.registration(agent.member, name)
+        if not isinstance(command, FREE_COMMANDS):
+            self.charge(desk, 1, now_ns)
         return command
+
+    def member(self, role: str, member: str) -> None:
+        """Raise Refusal unless a member of this role may be called so.
+
+        Names hold no slash, for what begins with NAME/ is that member's; and they are unique over
+        all roles (WIRE.md, "Members, agents, two connections").
+        """
+        if not roles.member_name_ok(member):
+            raise Refusal("name", "member: a member's name holds no slash")
+        known_as = self._registry.roles.get(member, role)
+        for other in MEMBER_ROLES:
+            if other != role and self._market.names.handle(other, member):
+                known_as = other
+        if known_as != role:
+            raise Refusal("name", f"member: {member} is known as {known_as}")
 
     def registration(self, member: str, kind: str) -> None:
         """Raise Refusal when a member has made all the registrations of a kind that it may."""
         if self._registry.registrations.get((member, kind), 0) >= REGISTRATIONS_PER_KIND_MAX:
             raise Refusal("registrations", f"more than {REGISTRATIONS_PER_KIND_MAX} of {kind}")
 
+    def charge(self, desk: Desk, units: int, now_ns: int) -> None:
+        """Raise Refusal when the agent is over its rate."""
+        if not self.in_rate(desk, units, now_ns):
+            raise Refusal("rate", f"more than {desk.rate.units_per_second} units per second")
+
     @staticmethod
-    def _in_rate(desk: Desk, units: int, now_ns: int) -> bool:
+    def in_rate(desk: Desk, units: int, now_ns: int) -> bool:
+        """Take units of the agent's rate; False when it is exceeded."""
         # The exchange's own admin and verifier load whole worlds; members have limits.
         return desk.agent.role not in MEMBER_ROLES or desk.rate.take(units, now_ns)
 

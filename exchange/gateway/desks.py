@@ -9,12 +9,13 @@ from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
-from matching_core.market import Market
 from numpy.typing import NDArray
 
 from exchange.admission.rate import UnitRate
 from exchange.apply import member_handle
 from exchange.registry import Agent, Registry
+from matching_core.market import Market
+from schemas.frames import Frame
 from schemas.limits import CANCEL_AFTER_US_DEFAULT
 from schemas.session.messages import SiteState
 from schemas.session.server import ServerSession
@@ -34,6 +35,7 @@ class Desk:
     sites_known: int = -1  # how many site handles there were when the mask was made
     site_mask: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(1, np.bool_))
     connections: list[bytes] = field(default_factory=list)
+    restored: bool = False  # its session stood before the restart and nothing was heard of it since
 
     def may_speak_for(self, sites: NDArray[np.uint32], market: Market) -> NDArray[np.bool_]:
         """Tell for each site handle (in range) whether the agent is enrolled for it."""
@@ -51,6 +53,18 @@ class Desk:
         if self.member == 0:
             self.member = member_handle(market, self.agent)
         return self.member
+
+    def skip_refused(self, peer: bytes, frame: Frame) -> None:
+        """Let a session that outlived a restart go on where its client stands.
+
+        Refused messages took numbers but are not in the journal, so the client may be ahead of what
+        was rebuilt. It sends what is unanswered first and in order: whatever lies before the first
+        number it sends was answered. Numbers only ever go up, so nothing is applied twice.
+        """
+        session = self.session
+        if self.restored and frame.numbers and peer == session.peer:
+            self.restored = False
+            session.last_message = max(session.last_message, frame.first - 1)
 
     def site_states(self, market: Market) -> tuple[SiteState, ...]:
         """Return what the operator must know of the session's sites to report slots."""
@@ -83,7 +97,9 @@ class Desks:
         """Make the desks of sessions that had not ended: their silence counts from `now_ns`."""
         for agent in self._registry.agents[1:]:
             if agent is not None and agent.epoch:
-                self.of_agent(agent).session.restore(
+                desk = self.of_agent(agent)
+                desk.restored = True
+                desk.session.restore(
                     epoch=agent.epoch,
                     last_message=agent.last_message,
                     streams=agent.streams,
@@ -97,7 +113,7 @@ class Desks:
         desk = self._by_agent.get(agent.index)
         if desk is None:
             rate = UnitRate(agent.units_per_second or self._units_per_second, 0)
-            desk = Desk(agent, ServerSession(agent.sites), rate)
+            desk = Desk(agent, ServerSession(frozenset(agent.sites)), rate)
             self._by_agent[agent.index] = desk
         return desk
 
@@ -123,7 +139,7 @@ class Desks:
         """Take over what an enrolment changed: sites and rate."""
         desk = self._by_agent.get(agent.index)
         if desk is not None:
-            desk.session.sites = agent.sites
+            desk.session.sites = frozenset(agent.sites)
             desk.sites_known = -1
             desk.rate.units_per_second = agent.units_per_second or self._units_per_second
 
