@@ -8,6 +8,7 @@ Addresses with the port `*` are given a free port when a data folder is first se
 kept in DATA/run/ports.json, so that a restart finds its clients again.
 """
 
+import ipaddress
 import os
 import tomllib
 from collections.abc import Mapping
@@ -18,6 +19,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 PREFIX: Final = "CURB_"
+FILE_SUFFIX: Final = "_FILE"
 Positive = Annotated[int, Meta(ge=1)]
 
 
@@ -25,12 +27,46 @@ class ConfigError(ValueError):
     """A setting is unknown, or its value is not one: names the place and the setting."""
 
 
+def _check_link(name: str, address: str) -> None:
+    """Raise ValueError unless a ZeroMQ door may be there: any address, for each door has CURVE."""
+    host, colon, port = address.removeprefix("tcp://").rpartition(":")
+    if not address.startswith("tcp://") or not colon or not host or not _is_port(port):
+        raise ValueError(f"{name}: {address} is not tcp://ADDRESS:PORT")
+
+
+def _check_http(name: str, address: str) -> None:
+    """Raise ValueError unless plain HTTP may be there: on a loopback or Unix address alone (S1)."""
+    if address.startswith("unix:"):
+        return
+    host, _, port = address.rpartition(":")
+    if not _is_port(port):
+        raise ValueError(f"{name}: {address} is not ADDRESS:PORT")
+    if host == "localhost":
+        return
+    try:
+        loopback = ipaddress.ip_address(host.removeprefix("[").removesuffix("]")).is_loopback
+    except ValueError:
+        loopback = False
+    if not loopback:
+        raise ValueError(
+            f"{name}: {address}: without TLS it listens on loopback or unix:PATH only; "
+            "put a proxy with TLS before it"
+        )
+
+
+def _is_port(text: str) -> bool:
+    return text == "*" or (text.isascii() and text.isdigit() and int(text) <= 65_535)
+
+
 class ExchangeSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The exchange process: all that decides."""
 
     commands_bind: str = "tcp://127.0.0.1:*"
     units_per_second: Positive = 20_000  # of an agent whose enrolment says nothing else
-    drain_messages: Positive = 4_096  # of one round: bounds how long the first answer waits
+    drain_messages: Positive = 4_096  # taken from the socket at once
+
+    def __post_init__(self) -> None:
+        _check_link("commands_bind", self.commands_bind)
 
 
 class JournalSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -47,6 +83,11 @@ class FollowerSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     http_bind: str = "127.0.0.1:*"
     snapshot_every: Positive = 200_000  # commands
     book_every_us: Positive = 1_000_000
+
+    def __post_init__(self) -> None:
+        _check_link("events_bind", self.events_bind)
+        _check_link("tape_bind", self.tape_bind)
+        _check_http("http_bind", self.http_bind)
 
 
 class PostgresSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -109,8 +150,11 @@ def load(path: Path | None, environment: Mapping[str, str], data: Path | None = 
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise ConfigError(f"{path}: {error}") from error
     for name, value in sorted(environment.items()):
-        if name.startswith(PREFIX):
-            _overlay(plain, name, value)
+        if not name.startswith(PREFIX):
+            continue
+        if f"{name}{FILE_SUFFIX}" in environment:
+            raise ConfigError(f"{name} and {name}{FILE_SUFFIX}: give one of them")
+        _overlay(plain, name, value)
     if data is not None:
         plain["data"] = str(data)
     try:
@@ -126,8 +170,8 @@ def _overlay(plain: dict[str, Any], name: str, value: str) -> None:
             plain["data"] = value
         # Others without a section are not settings: CURB_LOG_LEVEL and the like.
         return
-    if key.endswith("_file"):
-        key = key.removesuffix("_file")
+    if key.endswith(FILE_SUFFIX.lower()):
+        key = key.removesuffix(FILE_SUFFIX.lower())
         value = Path(value).read_text("utf-8").rstrip("\n")
     table = plain.setdefault(section, {})
     if not isinstance(table, dict):

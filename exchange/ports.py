@@ -11,7 +11,8 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
-from exchange.config import Config
+from exchange.config import Config, ConfigError
+from exchange.identity import write_private
 
 PORTS_NAME: Final = "ports.json"
 
@@ -43,16 +44,25 @@ def resolve(config: Config) -> Addresses:
         elif chosen.get(name, "").startswith(address[:-1]):
             addresses[name] = chosen[name]
         else:
-            host = address[:-2].removeprefix("tcp://")
             # Held until all are chosen, so that no two doors get one port.
-            held.append(socket.create_server((host, 0)))
+            held.append(_listener(name, address[:-2].removeprefix("tcp://")))
             addresses[name] = f"{address[:-1]}{held[-1].getsockname()[1]}"
     for listener in held:
         listener.close()
     result = Addresses(**addresses)
     if addresses != chosen:
-        path.write_bytes(msgspec.json.encode(result))
+        # Whole or not at all: half a file would mean new ports, where no client looks.
+        write_private(path, msgspec.json.encode(result))
     return result
+
+
+def _listener(name: str, host: str) -> socket.socket:
+    host = host.removeprefix("[").removesuffix("]")
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server(("" if host == "*" else host, 0), family=family)
+    except OSError as error:
+        raise ConfigError(f"{name}: cannot listen on {host}: {error.strerror}") from None
 
 
 def free_port(host: str = "127.0.0.1") -> int:

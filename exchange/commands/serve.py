@@ -53,7 +53,10 @@ def serve(
                 }
             )
             service.watch(stop)
-    except (ProcessFailed, PostgresFailed, IdentityError) as error:
+    except configuration.ConfigError as error:
+        typer.echo(f"curb serve: {error}", err=True)
+        raise typer.Exit(EXIT_CONFIG) from None
+    except (ProcessFailed, PostgresFailed, IdentityError, OSError) as error:
         typer.echo(f"curb serve: {error}", err=True)
         raise typer.Exit(EXIT_FAILED) from None
 
