@@ -5,7 +5,6 @@ killed with it (PR_SET_PDEATHSIG), so that no orphan keeps a port or a journal.
 """
 
 import ctypes
-import os
 import signal
 import subprocess
 import sys
@@ -18,6 +17,9 @@ from typing import Any, Final
 import msgspec
 
 _PR_SET_PDEATHSIG: Final = 1
+_LIBC: Final = ctypes.CDLL(
+    None
+)  # opened here: between fork and exec another thread's lock may be held
 RESTART_S_MIN: Final = 0.1
 RESTART_S_MAX: Final = 5.0
 STEADY_S: Final = 30.0  # lived that long: the next failure starts from the shortest wait again
@@ -66,7 +68,8 @@ class Watched:
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 env=self._environment,
-                preexec_fn=_die_with_parent,  # noqa: PLW1509 -- runs one system call, before any thread
+                process_group=0,  # a ^C in the terminal is for the supervisor, which stops in order
+                preexec_fn=_die_with_parent,  # noqa: PLW1509 -- one system call, nothing is imported
             )
         self.starts += 1
         self._started_at = time.monotonic()
@@ -122,6 +125,4 @@ def exchange_command(name: str, data: Path, config: Path | None) -> list[str]:
 
 
 def _die_with_parent() -> None:
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    # A ^C in the terminal is for the supervisor, which stops its children in order.
-    os.setpgid(0, 0)
+    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -16,7 +16,7 @@ import msgspec
 
 from exchange import identity, ports
 from exchange.config import Config
-from exchange.identity import FILE_MODE, Identity, KeyPair
+from exchange.identity import FILE_MODE, FOLDER_MODE, Identity, KeyPair
 from exchange.ports import Addresses
 from exchange.supervisor.postgres import PostgresFailed, server_for
 from exchange.supervisor.processes import ProcessFailed, Watched, exchange_command
@@ -47,10 +47,16 @@ class Service:
         self._heard = heard
         self._stop = threading.Event()
         self._lock: int | None = None
-        self.identity: Identity = identity.prepare(config)
+        self._reviving: threading.Thread | None = None
+        # The lock comes first: two that make the same folder's keys would each keep its own.
         self._take_lock()
-        self.addresses: Addresses = ports.resolve(config)
-        self.postgres = server_for(config.data, config.postgres.dsn or None)
+        try:
+            self.identity: Identity = identity.prepare(config)
+            self.addresses: Addresses = ports.resolve(config)
+            self.postgres = server_for(config.data, config.postgres.dsn or None)
+        except BaseException:
+            self._leave_lock()
+            raise
         environment = dict(os.environ)
         self.processes = {
             name: Watched(
@@ -92,22 +98,28 @@ class Service:
             code = process.watch()
             if code is not None:
                 self._heard({"process": process.name, "died": code, "log": str(process.log)})
-        if self.postgres.log_path is not None and self.postgres.pid is None:
-            try:
-                self.postgres.start()
-            except PostgresFailed as error:
-                self._heard({"process": "postgres", "died": str(error)})
+        reviving = self._reviving is not None and self._reviving.is_alive()
+        if self.postgres.log_path is not None and self.postgres.pid is None and not reviving:
+            # On a thread: replaying its log may take minutes, and whoever else dies is not to wait.
+            self._reviving = threading.Thread(target=self._revive, daemon=True)
+            self._reviving.start()
         self._write_status()
+
+    def _revive(self) -> None:
+        try:
+            self.postgres.start()
+        except PostgresFailed as error:
+            self._heard({"process": "postgres", "died": str(error)})
 
     def stop(self) -> None:
         """Stop in the order in which each one's input ends: exchange, follower, ledger, PostgreSQL."""
         for name in _ORDER:
             self.processes[name].stop()
+        if self._reviving is not None:
+            self._reviving.join()
         self.postgres.stop()
         (self.config.run_folder / STATUS_NAME).unlink(missing_ok=True)
-        if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
+        self._leave_lock()
 
     def __enter__(self) -> Self:
         """Start; whatever was started is stopped when the start fails."""
@@ -153,13 +165,20 @@ class Service:
                 raise ProcessFailed(f"{name} is not ready after {READY_S:.0f} s: {process.log}")
 
     def _take_lock(self) -> None:
+        for folder in (self.config.data, self.config.run_folder):
+            folder.mkdir(parents=True, exist_ok=True, mode=FOLDER_MODE)
         path = self.config.run_folder / "lock"
         self._lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, FILE_MODE)
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            os.close(self._lock)
+            self._leave_lock()
             raise ProcessFailed(f"{self.config.data}: already served by another process") from None
+
+    def _leave_lock(self) -> None:
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
 
     def _write_status(self) -> None:
         status = {
