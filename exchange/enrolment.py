@@ -16,6 +16,7 @@ from exchange.identity import write_private
 from exchange.supervisor.service import bundle_path
 from schemas import commands
 from schemas.bundle import Bundle, save_bundle
+from schemas.limits import AGENT_MAX
 from schemas.link import new_keypair
 from schemas.reasons import NAME_OF_REFUSED, NAME_OF_REJECTED
 from schemas.session.messages import MemberAdd, OrderAnswer
@@ -78,10 +79,13 @@ def add_member(
     return msgspec.convert(fields, Bundle)
 
 
-def enrol_site(client: HostClient, site: str, endpoint: str, folder: Path, *, agent: int) -> Bundle:
+def enrol_site(
+    client: HostClient, site: str, endpoint: str, folder: Path, *, agent: int | None = None
+) -> Bundle:
     """Enrol a site's own agent: certificate, pinned in the site directory, token key, bundle.
 
-    The site must be known. Writes the bundle, the TLS key and the certificate into `folder`.
+    The site must be known. Without a number its agent gets one that no other site has: counted down
+    from the highest by the site's handle, away from those that people give. Writes the bundle, the TLS key and the certificate into `folder`.
     Raises EnrolmentError, HostError.
     """
     host_name = urlsplit(endpoint).hostname
@@ -92,6 +96,10 @@ def enrol_site(client: HostClient, site: str, endpoint: str, folder: Path, *, ag
         raise EnrolmentError(f"site: {site} is not known: apply its `site` command first")
     known = msgspec.msgpack.decode(entries[0].detail, type=commands.AnyCommand)
     assert isinstance(known, commands.Site)
+    if agent is None:
+        agent = AGENT_MAX + 1 - entries[0].handle
+        if agent < 1:
+            raise EnrolmentError("agent: give a number that no other agent of the operator has")
     made = certificate.make(site, host_name)
     bundle = add_member(client, known.operator, "operator", agent=agent, sites=(site,))
     pinned = msgspec.structs.replace(

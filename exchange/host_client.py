@@ -3,7 +3,10 @@
 A plain blocking client over the same session and wire as everybody's: there is no second door.
 """
 
+import contextlib
+import fcntl
 import itertools
+import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -17,7 +20,7 @@ import zmq
 from schemas import records
 from schemas.bundle import Bundle, load_bundle
 from schemas.commands import AnyCommand, Rtt
-from schemas.frames import encode_order
+from schemas.frames import ProtocolError, encode_order
 from schemas.limits import RECORDS_PER_FRAME_MAX
 from schemas.link import ClientLink
 from schemas.session.client import (
@@ -44,6 +47,8 @@ from schemas.session.messages import (
 )
 
 TIMEOUT_S: Final = 10.0
+TURN_S: Final = 120.0  # how long a command waits for another that speaks with the same key
+FAREWELL_MS: Final = 500
 _WAIT_MS: Final = 50
 _AHEAD: Final = 256  # orders under way at once: a sync is shared by what arrives together
 _Answer = TypeVar("_Answer", bound=Message)
@@ -54,10 +59,15 @@ class HostError(RuntimeError):
 
 
 class HostClient:
-    """A blocking session of one bundle; a context manager."""
+    """A blocking session of one bundle; a context manager.
+
+    A key has one session: of two processes with the same bundle file the second waits for the first.
+    """
 
     def __init__(self, bundle: Bundle | Path, timeout_s: float = TIMEOUT_S) -> None:
         self.bundle = bundle if isinstance(bundle, Bundle) else load_bundle(bundle)
+        self._path = None if isinstance(bundle, Bundle) else bundle
+        self._turn: int | None = None
         self._timeout_s = timeout_s
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._link = ClientLink(
@@ -76,16 +86,12 @@ class HostClient:
 
     def __enter__(self) -> Self:
         """Open the session; raises HostError when nobody answers in time."""
-        deadline = time.monotonic() + self._timeout_s
-        while not self._link.writable:
-            if time.monotonic() > deadline:
-                self._close()
-                raise HostError(f"{self.bundle.commands_address}: nobody answers")
-            self._link.socket.poll(_WAIT_MS, zmq.POLLOUT)
-        self._handle(self._session.connected(time.monotonic_ns()))
         try:
+            self._take_turn()
+            self._connect()
+            self._handle(self._session.connected(time.monotonic_ns()))
             self._until(lambda: self.established, "the session was not opened")
-        except HostError:
+        except BaseException:
             self._close()
             raise
         return self
@@ -100,9 +106,8 @@ class HostClient:
         if self._session.state is ClientState.OPEN:
             self._session.terminate(time.monotonic_ns())
             self._flush()
-        # The farewell is one frame on an open connection; LINGER 0 would drop it.
-        self._link.socket.setsockopt(zmq.LINGER, 200)
-        self._close()
+        # The farewell is one frame on an open connection: give it the time to leave.
+        self._close(FAREWELL_MS)
 
     def order(self, command: AnyCommand) -> OrderAnswer:
         """Give one command and return its answer; raises HostError."""
@@ -211,7 +216,13 @@ class HostClient:
             self._link.wait(wait_ms)
         now = time.monotonic_ns()
         for frame in self._link.drain():
-            self._handle(self._session.receive(frame.buffer, now))
+            try:
+                events = self._session.receive(frame.buffer, now)
+            except ProtocolError as error:
+                raise HostError(
+                    f"{self.bundle.commands_address}: answered nonsense: {error}"
+                ) from None
+            self._handle(events)
         self._handle(self._session.poll(now))
         self._flush()
 
@@ -241,6 +252,34 @@ class HostClient:
                 case Answered(first=first, statuses=statuses):
                     self._statuses[first] = statuses
 
-    def _close(self) -> None:
-        self._link.close()
+    def _connect(self) -> None:
+        deadline = time.monotonic() + self._timeout_s
+        while not self._link.writable:
+            if time.monotonic() > deadline:
+                raise HostError(f"{self.bundle.commands_address}: nobody answers")
+            self._link.socket.poll(_WAIT_MS, zmq.POLLOUT)
+
+    def _take_turn(self) -> None:
+        if self._path is None:
+            return
+        turn = os.open(
+            self._path.with_name(f"{self._path.name}.lock"), os.O_RDWR | os.O_CREAT, 0o600
+        )
+        self._turn = turn
+        deadline = time.monotonic() + TURN_S
+        while True:
+            with contextlib.suppress(BlockingIOError):
+                fcntl.flock(turn, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            if time.monotonic() > deadline:
+                raise HostError(
+                    f"{self._path}: another command has spoken with it for {TURN_S:.0f} s"
+                )
+            time.sleep(_WAIT_MS / 1000)
+
+    def _close(self, linger_ms: int = 0) -> None:
+        self._link.socket.close(linger_ms)
         self._context.term()
+        if self._turn is not None:
+            os.close(self._turn)
+            self._turn = None

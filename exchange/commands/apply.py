@@ -44,7 +44,10 @@ def apply(
     config = load_config(data)
     try:
         given = list(_read(file))
-    except (FieldError, OSError) as error:
+    except FieldError as error:
+        typer.echo(str(error), err=True)  # FILE:LINE: field, as `curb clear` says it
+        raise typer.Exit(EXIT_USAGE) from None
+    except OSError as error:
         fail(str(error), EXIT_USAGE)
     refused: list[tuple[int, str]] = []
     with one_line_errors(), host(config, role) as client, Progress(disable=as_json) as progress:

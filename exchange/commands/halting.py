@@ -5,7 +5,7 @@ from typing import Annotated, Final, Literal
 
 import typer
 
-from exchange.commands.common import load_config, one_line_errors, show
+from exchange.commands.common import EXIT_USAGE, fail, load_config, one_line_errors, show
 from exchange.enrolment import EnrolmentError, describe, host
 from schemas import commands
 
@@ -29,11 +29,11 @@ def give(
 ) -> None:
     """Give one halt or resume as the host's admin or verifier; exits 1 when it is refused."""
     config = load_config(data)
+    try:
+        command = kind(at=0, scope=scope, name=name, by=by)
+    except commands.FieldError as error:
+        fail(str(error), EXIT_USAGE)
     with one_line_errors():
-        try:
-            command = kind(at=0, scope=scope, name=name, by=by)
-        except commands.FieldError as error:
-            raise EnrolmentError(str(error)) from None
         with host(config, ROLE_OF[by]) as client:
             answer = client.order(command)
         if answer.code:

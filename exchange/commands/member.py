@@ -7,8 +7,10 @@ import typer
 
 from exchange.commands.common import (
     EPILOG,
+    EXIT_USAGE,
     AsJson,
     Data,
+    fail,
     load_config,
     one_line_errors,
     show,
@@ -17,6 +19,7 @@ from exchange.enrolment import EnrolmentError, add_member, describe, host
 from exchange.host_client import HostClient
 from schemas import commands
 from schemas.bundle import save_bundle
+from schemas.lists import MEMBER_ROLES
 from schemas.session.messages import MemberRevoke
 
 app = typer.Typer(help="Enrol members' agents and revoke their keys.", no_args_is_help=True)
@@ -46,6 +49,8 @@ def add(
 ) -> None:
     """Enrol an agent of a member with a new key, and write its bundle (mode 600)."""
     config = load_config(data)
+    if deposit and role not in MEMBER_ROLES:
+        fail(f"--deposit: a {role} has no account", EXIT_USAGE)
     with one_line_errors(), host(config) as client:
         sites = tuple(site or ())
         if sites_file is not None:
@@ -59,9 +64,10 @@ def add(
             units_per_second=units_per_second,
             origin=origin,
         )
+        # At once: the key before it is void now, and this one is nowhere else.
+        path = save_bundle(bundle, output or Path(f"{member}-{agent}.bundle.json"))
         if deposit:
             _deposit(client, member, role, transfer, deposit)
-        path = save_bundle(bundle, output or Path(f"{member}-{agent}.bundle.json"))
     result = {"member": member, "role": role, "agent": agent, "bundle": str(path)}
     show(result, as_json=as_json, text=f"{member}#{agent} enrolled as {role}: {path}")
 

@@ -17,8 +17,9 @@ def enrol(
     *,
     endpoint: Annotated[str, typer.Option(help="https:// address that buyers reach it under.")],
     agent: Annotated[
-        int, typer.Option(min=0, max=4095, help="Agent number of the operator's.")
-    ] = 1,
+        int | None,
+        typer.Option(min=0, max=4095, help="Agent number of the operator's; else one of its own."),
+    ] = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Folder for bundle and TLS key.")
     ] = None,
@@ -33,8 +34,10 @@ def enrol(
     result = {
         "site": site,
         "member": bundle.member,
-        "agent": agent,
+        "agent": bundle.agent,
         "folder": str(folder),
         "bundle": str(folder / "bundle.json"),
     }
-    show(result, as_json=as_json, text=f"{site} enrolled as {bundle.member}#{agent}: {folder}")
+    show(
+        result, as_json=as_json, text=f"{site} enrolled as {bundle.member}#{bundle.agent}: {folder}"
+    )
