@@ -81,7 +81,7 @@ def _reference_data(
     owner = zipf(rng, operators, sites)
     for n in range(sites):
         country = COUNTRIES[int(rng.integers(len(COUNTRIES)))]
-        certified = tuple(x for x in lists.CERTIFICATIONS[:4] if rng.random() < 0.6)
+        certified: Any = tuple(x for x in lists.CERTIFICATIONS[:4] if rng.random() < 0.6)
         made.append(
             c.Site(
                 at=at, site=f"s{n + 1}", operator=f"o{owner[n]}",

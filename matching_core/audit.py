@@ -163,7 +163,7 @@ def _check_heaps(columns: k.Columns) -> None:
         for place in range(1, size + 1):
             assert rows[entries[place][2], s[at + 5]] == place
             assert place == 1 or entries[place >> 1][:2] <= entries[place][:2]
-            assert entries[place][0] > s[k.AT] or at == k.SETTLE_HEAP or at == k.DISPUTE_HEAP
+            assert entries[place][0] > s[k.AT] or at in {k.SETTLE_HEAP, k.DISPUTE_HEAP}
 
 
 def _check_campaigns(columns: k.Columns) -> None:

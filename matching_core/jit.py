@@ -20,7 +20,7 @@ from typing import Any, Final, ParamSpec, TypeVar, cast
 import numba
 import numpy as np
 import numpy.typing as npt
-from llvmlite import ir
+from llvmlite import ir  # type: ignore[import-untyped,unused-ignore]
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 from numba.np.arrayobj import make_array, populate_array
@@ -29,6 +29,7 @@ Array = npt.NDArray[Any]
 P = ParamSpec("P")
 R = TypeVar("R")
 
+_unliteral: Any = getattr(types, "unliteral")  # noqa: B009  # not in its type stubs
 JIT_DISABLED: Final = bool(numba.config.DISABLE_JIT)
 _CACHES_KEPT: Final = 4  # compiled versions of these sources kept beside one another
 
@@ -100,7 +101,7 @@ def inner(function: Callable[P, R]) -> Callable[P, R]:
         template_for = compiled.get_call_template
 
         def without_constants(args: Any, kws: Any) -> Any:
-            return template_for(tuple(types.unliteral(arg) for arg in args), kws)
+            return template_for(tuple(_unliteral(arg) for arg in args), kws)
 
         compiled.get_call_template = without_constants
     return cast("Callable[P, R]", compiled)
@@ -110,7 +111,7 @@ def _view_maker(dtype: Any, pointer_bits: int) -> Callable[..., Any]:
     """Make the intrinsic that views the table whose address stands at `s[at]`, rows at `s[at+1]`."""
 
     @intrinsic
-    def view(_context: Any, state: Any, at: Any, words: Any) -> Any:
+    def view(_context: Any, state: Any, at: Any, words: Any) -> Any:  # noqa: ARG001  # typed by name
         array_type = types.Array(dtype, 2, "C")
 
         def codegen(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
@@ -129,7 +130,7 @@ def _view_maker(dtype: Any, pointer_bits: int) -> Callable[..., Any]:
                 itemsize=item,
                 meminfo=None,
             )
-            return result._getvalue()
+            return result._getvalue()  # noqa: SLF001  # how Numba's own intrinsics end
 
         return array_type(state, types.int64, types.int64), codegen
 
@@ -148,7 +149,7 @@ def _plain_view(dtype: Any, item: Any) -> Callable[[Array, int, int], Array]:
 
 
 @intrinsic
-def _compiled_lowest_bit(_context: Any, word: Any) -> Any:
+def _compiled_lowest_bit(_context: Any, word: Any) -> Any:  # noqa: ARG001  # typed by name
     def codegen(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
         return builder.cttz(args[0], cgutils.true_bit)
 
@@ -156,12 +157,12 @@ def _compiled_lowest_bit(_context: Any, word: Any) -> Any:
 
 
 def _plain_lowest_bit(word: Any) -> int:
-    word = int(word)
-    return (word & -word).bit_length() - 1
+    number = int(word)
+    return (number & -number).bit_length() - 1
 
 
 @intrinsic
-def _compiled_pointer(_context: Any, address: Any) -> Any:
+def _compiled_pointer(_context: Any, address: Any) -> Any:  # noqa: ARG001  # typed by name
     def codegen(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
         return builder.inttoptr(args[0], cgutils.voidptr_t)
 
@@ -171,6 +172,9 @@ def _compiled_pointer(_context: Any, address: Any) -> Any:
 def _plain_pointer(address: Any) -> Any:
     return ctypes.c_void_p(int(address))
 
+
+# What a record or a small table holds, as the int64 that kernels compute in.
+i64 = cast("Callable[[Any], int]", np.int64)
 
 # Views of a table as int64, uint64 and int32, `(s, AT, words) -> array[rows, words]`; the number of
 # the lowest bit set in a uint64 (undefined for 0); and an address as what `numba.carray` takes.

@@ -54,7 +54,9 @@ def _set_bits(table: Array, row: int, numbers: list[int]) -> None:
         table[row, number >> 6] |= _ONE << np.uint64(number & 63)
 
 
-def _register(columns: k.Columns, names: Names, kind: str, at: int, command: Any) -> tuple[int, bool]:
+def _register(
+    columns: k.Columns, names: Names, kind: str, at: int, command: Any
+) -> tuple[int, bool]:
     """Return (handle, whether it is new) of the entity a command names; its row is there."""
     name = getattr(command, kind)
     handle = names.handle(kind, name)

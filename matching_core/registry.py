@@ -75,7 +75,9 @@ class Names:
 
     def snapshot(self) -> bytes:
         """Return all of it as bytes."""
-        kept = _Kept(groups=list(self._groups), price_cards=list(self.price_cards.values()), kinds=[])
+        kept = _Kept(
+            groups=list(self._groups), price_cards=list(self.price_cards.values()), kinds=[]
+        )
         for kind in KINDS:
             owners = [-1] * len(self._names[kind])
             for (owner, _), handle in self._handles[kind].items():
@@ -94,9 +96,7 @@ class Names:
             names._names[kind] = called
             names._details[kind] = details
             names._handles[kind] = {
-                (owner, called[handle]): handle
-                for handle, owner in enumerate(owners)
-                if owner >= 0
+                (owner, called[handle]): handle for handle, owner in enumerate(owners) if owner >= 0
             }
         return names
 

@@ -8,6 +8,7 @@ from matching_core import columns as k
 from matching_core.digest import OFFER_FIELDS_LEFT_OUT, Row, struct_fields
 from matching_core.jit import Array
 from matching_core.registry import Names
+from matching_core.twin import names_of
 from schemas import commands as c
 from schemas import lists
 
@@ -129,7 +130,6 @@ def in_flight(columns: k.Columns, fill: int) -> Iterator[int]:
 
 def _offer_of(names: Names, site: str, row: list[int]) -> c.Offer:
     attributes = row[k.OFFER_ATTRIBUTES]
-    capabilities = row[k.OFFER_CAPABILITIES]
     return c.Offer(
         at=0,
         site=site,
@@ -149,9 +149,7 @@ def _offer_of(names: Names, site: str, row: list[int]) -> c.Offer:
         cold_start_us=row[k.OFFER_COLD],
         adapters=names.adapter_set(row[k.OFFER_ADAPTERS]),
         adapter_load_us=row[k.OFFER_LOAD],
-        capabilities=tuple(
-            name for place, name in enumerate(lists.CAPABILITIES) if capabilities >> place & 1
-        ),
+        capabilities=names_of(row[k.OFFER_CAPABILITIES], lists.CAPABILITIES),
         deal=names.name("deal", row[k.OFFER_DEAL]),
         ttl_us=1,
     )

@@ -14,7 +14,7 @@ from matching_core.jit import Array
 from matching_core.registry import Names
 from schemas import commands as c
 from schemas import events as e
-from schemas import lists, records, reasons
+from schemas import lists, reasons, records
 
 BUYER_ROLE: Final = 0
 OPERATOR_ROLE: Final = 1
@@ -32,7 +32,7 @@ def mask_of(names: tuple[str, ...], closed_list: tuple[str, ...]) -> int:
     return mask
 
 
-def names_of(mask: int, closed_list: tuple[str, ...]) -> tuple[str, ...]:
+def names_of(mask: int, closed_list: tuple[str, ...]) -> Any:
     """Return the names that stand in a mask, in the list's order."""
     return tuple(name for place, name in enumerate(closed_list) if mask >> place & 1)
 
@@ -246,7 +246,7 @@ def from_record(
         case records.RELEASE:
             return c.Release(at=at_ns, buyer=name("buyer", member), fill=f["fill"])
         case records.COMPLETE:
-            side = lists.MEMBER_ROLES[role]
+            side: Any = lists.MEMBER_ROLES[role]
             return c.Complete(
                 at=at_ns, role=side, member=name(side, member), fill=f["fill"],
                 tokens_in=f["tokens_in"], tokens_out=f["tokens_out"], ttft_us=f["ttft_us"],

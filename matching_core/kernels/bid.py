@@ -9,7 +9,7 @@ import numpy as np
 
 from matching_core import columns as c
 from matching_core.event_rows import EVENT_WORDS
-from matching_core.jit import Array, bits_table, inner, lowest_bit, small_table, table
+from matching_core.jit import Array, bits_table, i64, inner, lowest_bit, small_table, table
 from matching_core.kernels import emit as e
 from matching_core.kernels.campaigns import site_rule
 from matching_core.kernels.lifecycle import make_fill
@@ -87,7 +87,7 @@ def auction(s: Array) -> tuple[bool, int]:
             while bits != _ZERO:
                 site = 64 * word + lowest_bit(bits)
                 bits &= bits - _ONE
-                path_us = np.int64(rtt[origin, site])
+                path_us = i64(rtt[origin, site])
                 if path_us < 0:
                     continue
                 path_us >>= 1
@@ -98,7 +98,7 @@ def auction(s: Array) -> tuple[bool, int]:
                     continue
                 peers = not peering or site_peers(s, site, rests[0, c.REST_ASN])
                 group = sites[site, c.SITE_GROUP]
-                offer = np.int64(pairs[model, site])
+                offer = i64(pairs[model, site])
                 while offer != 0:
                     here = offer
                     offer = offers[here, c.OFFER_NEXT]
@@ -212,7 +212,7 @@ def _furthest_of(s: Array, furthest: int, enough: int, admitted: bool) -> int:
             while bits != _ZERO:
                 site = 64 * word + lowest_bit(bits)
                 bits &= bits - _ONE
-                path_us = np.int64(rtt[origin, site])
+                path_us = i64(rtt[origin, site])
                 if path_us >= 0:
                     path_us = (path_us >> 1) + sites[site, c.SITE_MARGIN]
                 if admitted and 0 <= path_us <= rests[0, c.REST_BUDGET]:
@@ -221,7 +221,7 @@ def _furthest_of(s: Array, furthest: int, enough: int, admitted: bool) -> int:
                 peers = campaigns[campaign, c.CAMPAIGN_PEERING] == 0 or site_peers(
                     s, site, rests[0, c.REST_ASN]
                 )
-                offer = np.int64(pairs[model, site])
+                offer = i64(pairs[model, site])
                 while offer != 0:
                     rule, _, _, _, _ = judge(s, 0, offer, markdown, failed, peers, path_us)
                     if rule > furthest:
@@ -259,4 +259,3 @@ def clear_bid(s: Array, rest_us: int) -> None:
     events[row, e.E_BID] = rests[rest, c.REST_BID]
     events[row, e.E_CAMPAIGN] = rests[rest, c.REST_CAMPAIGN]
     events[row, e.E_QUANTITY] = rests[rest, c.REST_UNITS]
-

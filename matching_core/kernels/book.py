@@ -7,7 +7,7 @@ renewals. Both lists are in no particular order; ties are for the priority numbe
 import numpy as np
 
 from matching_core import columns as c
-from matching_core.jit import Array, bits_table, inner, small_table, table
+from matching_core.jit import Array, bits_table, i64, inner, small_table, table
 from matching_core.kernels.heap import heap_remove
 
 _HASH_LOW = 0x5851F42D  # odd, below 2^31: times 32 bits it stays in int64
@@ -28,7 +28,7 @@ def map_find(s: Array, map_at: int, key: int) -> int:
     slot = map_slot(s[map_at + 1], key)
     while entries[slot, 0] != 0:
         if entries[slot, 0] == key:
-            return entries[slot, 1]
+            return i64(entries[slot, 1])
         slot = (slot + 1) & (s[map_at + 1] - 1)
     return 0
 
@@ -130,7 +130,7 @@ def link_offer(s: Array, offer: int) -> None:
     pairs = small_table(s, c.PAIRS, s[c.SITE_CAPACITY])
     model_sites = bits_table(s, c.MODEL_SITES, s[c.SITE_WORDS])
     model, site = offers[offer, c.OFFER_MODEL], offers[offer, c.OFFER_SITE]
-    first = np.int64(pairs[model, site])
+    first = i64(pairs[model, site])
     offers[offer, c.OFFER_PREVIOUS] = 0
     offers[offer, c.OFFER_NEXT] = first
     if first != 0:
@@ -185,4 +185,4 @@ def offer_live(s: Array, offer: int) -> bool:
         return False
     site = offers[offer, c.OFFER_SITE]
     open_sites = bits_table(s, c.OPEN_SITES, s[c.SITE_WORDS])
-    return (open_sites[0, site >> 6] >> np.uint64(site & 63)) & np.uint64(1) != np.uint64(0)
+    return bool((open_sites[0, site >> 6] >> np.uint64(site & 63)) & np.uint64(1))

@@ -23,7 +23,9 @@ from matching_core.kernels.rules import (
 
 
 @inner
-def all_allowed(countries: Array, row: int, word: int, allowed: Array, campaign: int, at: int) -> bool:
+def all_allowed(
+    countries: Array, row: int, word: int, allowed: Array, campaign: int, at: int
+) -> bool:
     """Tell whether every country of one set is in another."""
     for place in range(c.COUNTRY_WORDS):
         if countries[row, word + place] & ~allowed[campaign, at + place] != 0:
@@ -74,7 +76,9 @@ def site_rule(s: Array, campaign: int, site: int) -> int:
 
 
 @kernel
-def compile_sites(s: Array, first_campaign: int, last_campaign: int, first_site: int, last_site: int) -> int:
+def compile_sites(
+    s: Array, first_campaign: int, last_campaign: int, first_site: int, last_site: int
+) -> int:
     """Set the bits of all standing campaigns and sites in two closed ranges; returns their number."""
     campaigns = table(s, c.CAMPAIGNS, c.CAMPAIGN_ROW)
     bits = bits_table(s, c.CAMPAIGN_SITES, s[c.SITE_WORDS])

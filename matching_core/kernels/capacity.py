@@ -5,11 +5,15 @@ best losing unit, and the best losing unit of another buyer group than that one'
 winner is the first of the two whose group is not the winner's.
 """
 
-import numpy as np
-
 from matching_core import columns as c
-from matching_core.jit import Array, bits_table, inner, small_table, table
-from matching_core.kernels.book import link_offer, note_seen, offer_live, set_available, unlink_offer
+from matching_core.jit import Array, bits_table, i64, inner, small_table, table
+from matching_core.kernels.book import (
+    link_offer,
+    note_seen,
+    offer_live,
+    set_available,
+    unlink_offer,
+)
 from matching_core.kernels.heap import heap_clear, heap_move, heap_push, heap_remove
 from matching_core.kernels.lifecycle import make_fill
 from matching_core.kernels.rests import remove_rest
@@ -27,9 +31,7 @@ def judge_rest(s: Array, rest: int, offer: int) -> tuple[int, int, int, int, boo
     campaigns = table(s, c.CAMPAIGNS, c.CAMPAIGN_ROW)
     campaign = rests[rest, c.REST_CAMPAIGN]
     site = offers[offer, c.OFFER_SITE]
-    path_us = np.int64(
-        small_table(s, c.RTT, s[c.SITE_CAPACITY])[rests[rest, c.REST_ORIGIN], site]
-    )
+    path_us = i64(small_table(s, c.RTT, s[c.SITE_CAPACITY])[rests[rest, c.REST_ORIGIN], site])
     if path_us >= 0:
         path_us = (path_us >> 1) + table(s, c.SITES, c.SITE_ROW)[site, c.SITE_MARGIN]
     failed = 4

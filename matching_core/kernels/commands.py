@@ -10,15 +10,22 @@ import numpy as np
 
 from matching_core import columns as c
 from matching_core.event_rows import EVENT_WORDS
-from matching_core.jit import Array, inner, pointer, small_table, table
+from matching_core.jit import Array, i64, inner, pointer, small_table, table
 from matching_core.kernels import emit as e
 from matching_core.kernels.bid import clear_bid
-from matching_core.kernels.book import map_find, map_put, note_seen, offer_row, set_available, unlink_offer
+from matching_core.kernels.book import (
+    map_find,
+    map_put,
+    note_seen,
+    offer_row,
+    set_available,
+    unlink_offer,
+)
 from matching_core.kernels.capacity import expire_at, place_offer, sell_capacity
 from matching_core.kernels.heap import heap_move
 from matching_core.kernels.lifecycle import complete_fill, decline_fill, start_fill
 from matching_core.kernels.rests import CANCELLED, end_rest, find_rest
-from schemas import limits, lists, records, reasons
+from schemas import limits, lists, reasons, records
 
 _BID = records.BID_RECORD
 _OFFER = records.OFFER_RECORD
@@ -65,7 +72,10 @@ def bid_refusal(s: Array, buyer: int, agent: int, bid: int, rest_us: int) -> int
     campaign = rests[0, c.REST_CAMPAIGN]
     if not 1 <= buyer <= s[c.BUYER_COUNT] or not 1 <= campaign <= s[c.CAMPAIGN_COUNT]:
         return UNKNOWN
-    if campaigns[campaign, c.CAMPAIGN_STANDING] == 0 or campaigns[campaign, c.CAMPAIGN_BUYER] != buyer:
+    if (
+        campaigns[campaign, c.CAMPAIGN_STANDING] == 0
+        or campaigns[campaign, c.CAMPAIGN_BUYER] != buyer
+    ):
         return UNKNOWN
     if not 1 <= rests[0, c.REST_ORIGIN] <= s[c.METRO_COUNT]:
         return UNKNOWN
@@ -85,20 +95,20 @@ def do_bid(s: Array, place: int, buyer: int, agent: int) -> None:
     """Take record `place` of the inbox as a bid: row 0 of the bids, then its auctions."""
     record = numba.carray(pointer(s[c.INBOX]), (place + 1,), _BID)[place]
     rests = table(s, c.RESTS_TABLE, c.REST_ROW)
-    bid = np.int64(record["bid"])
-    rest_us = np.int64(record["rest_us"])
-    campaign = np.int64(record["campaign"])
+    bid = i64(record["bid"])
+    rest_us = i64(record["rest_us"])
+    campaign = i64(record["campaign"])
     rests[0, c.REST_BUYER] = buyer
     rests[0, c.REST_AGENT] = agent
     rests[0, c.REST_BID] = bid
     rests[0, c.REST_CAMPAIGN] = campaign
-    rests[0, c.REST_ORIGIN] = np.int64(record["origin"])
-    rests[0, c.REST_ASN] = np.int64(record["origin_asn"])
-    rests[0, c.REST_TOKENS_IN] = np.int64(record["tokens_in"])
-    rests[0, c.REST_TOKENS_OUT] = np.int64(record["tokens_out"])
-    rests[0, c.REST_ADAPTER] = np.int64(record["adapter"])
-    rests[0, c.REST_LEASE_US] = np.int64(record["lease_us"])
-    rests[0, c.REST_UNITS] = np.int64(record["quantity"])
+    rests[0, c.REST_ORIGIN] = i64(record["origin"])
+    rests[0, c.REST_ASN] = i64(record["origin_asn"])
+    rests[0, c.REST_TOKENS_IN] = i64(record["tokens_in"])
+    rests[0, c.REST_TOKENS_OUT] = i64(record["tokens_out"])
+    rests[0, c.REST_ADAPTER] = i64(record["adapter"])
+    rests[0, c.REST_LEASE_US] = i64(record["lease_us"])
+    rests[0, c.REST_UNITS] = i64(record["quantity"])
     rests[0, c.REST_NEXT_UNIT] = 0
     refusal = bid_refusal(s, buyer, agent, bid, rest_us)
     if refusal != 0:
@@ -114,7 +124,7 @@ def do_bid(s: Array, place: int, buyer: int, agent: int) -> None:
         s[c.AGENT_ROWS] += 1
     map_put(s, c.AGENTS, agent_key(buyer, agent), bid)
     campaigns = table(s, c.CAMPAIGNS, c.CAMPAIGN_ROW)
-    budget = np.int64(record["latency_budget_us"])
+    budget = i64(record["latency_budget_us"])
     if budget == _NONE_U32:
         budget = campaigns[campaign, c.CAMPAIGN_BUDGET]
     rests[0, c.REST_BUDGET] = budget
@@ -123,7 +133,7 @@ def do_bid(s: Array, place: int, buyer: int, agent: int) -> None:
         tokens = rests[0, c.REST_TOKENS_IN] + rests[0, c.REST_TOKENS_OUT]
         rests[0, c.REST_PRICE] = campaigns[campaign, c.CAMPAIGN_UNIT_PRICE] * tokens // 1000
     else:
-        rests[0, c.REST_PRICE] = np.int64(record["max_price"])
+        rests[0, c.REST_PRICE] = i64(record["max_price"])
     clear_bid(s, rest_us)
 
 
@@ -131,7 +141,7 @@ def do_bid(s: Array, place: int, buyer: int, agent: int) -> None:
 def do_bid_cancel(s: Array, place: int, buyer: int, agent: int) -> None:
     """Take record `place` as the cancel of one bid at rest."""
     record = numba.carray(pointer(s[c.INBOX]), (place + 1,), records.BID_CANCEL_RECORD)[place]
-    bid = np.int64(record["bid"])
+    bid = i64(record["bid"])
     refusal = 0
     rest = 0
     if not 1 <= buyer <= s[c.BUYER_COUNT]:
@@ -153,8 +163,8 @@ def do_bid_cancel(s: Array, place: int, buyer: int, agent: int) -> None:
 @inner
 def offer_refusal(s: Array, record: Array) -> int:
     """Return why an offer is rejected, 0 if it is not."""
-    site, model = np.int64(record["site"]), np.int64(record["model"])
-    deal, adapters = np.int64(record["deal"]), np.int64(record["adapter_set"])
+    site, model = i64(record["site"]), i64(record["model"])
+    deal, adapters = i64(record["deal"]), i64(record["adapter_set"])
     if not 1 <= site <= s[c.SITE_COUNT] or not 1 <= model <= s[c.MODEL_COUNT]:
         return UNKNOWN
     if deal != 0:
@@ -173,8 +183,8 @@ def offer_refusal(s: Array, record: Array) -> int:
         for item in range(first, first + sets[adapters, c.SET_SIZE]):
             if adapter_models[items[item, 0], 0] != model:
                 return UNKNOWN
-    row = offer_row(s, site, np.int64(record["offer"]))
-    if np.int64(record["fills_seen"]) > table(s, c.OFFERS, c.OFFER_ROW)[row, c.OFFER_MADE]:
+    row = offer_row(s, site, i64(record["offer"]))
+    if i64(record["fills_seen"]) > table(s, c.OFFERS, c.OFFER_ROW)[row, c.OFFER_MADE]:
         return FILLS_SEEN
     return 0
 
@@ -194,7 +204,7 @@ def reject_offer(s: Array, command: int, reason: int, site: int, number: int) ->
 def do_offer(s: Array, place: int) -> None:
     """Take record `place` as an offer: all of it is replaced, and it is the youngest now."""
     record = numba.carray(pointer(s[c.INBOX]), (place + 1,), _OFFER)[place]
-    site, number = np.int64(record["site"]), np.int64(record["offer"])
+    site, number = i64(record["site"]), i64(record["offer"])
     refusal = offer_refusal(s, record)
     if refusal != 0:
         reject_offer(s, records.OFFER, refusal, site, number)
@@ -209,34 +219,32 @@ def do_offer(s: Array, place: int) -> None:
         offers[offer, c.OFFER_NUMBER] = number
     elif offers[offer, c.OFFER_STANDING] != 0:
         unlink_offer(s, offer)
-    offers[offer, c.OFFER_MODEL] = np.int64(record["model"])
+    offers[offer, c.OFFER_MODEL] = i64(record["model"])
     offers[offer, c.OFFER_ASK_IN] = record["ask_in"]
     offers[offer, c.OFFER_ASK_OUT] = record["ask_out"]
     offers[offer, c.OFFER_ASK_SECOND] = record["ask_second"]
-    offers[offer, c.OFFER_TTFT] = np.int64(record["ttft_us"])
-    offers[offer, c.OFFER_PREFILL] = np.int64(record["prefill_ns_per_token"])
-    offers[offer, c.OFFER_SPEED] = np.int64(record["tokens_per_second"])
-    offers[offer, c.OFFER_CONTEXT] = np.int64(record["context_limit"])
-    offers[offer, c.OFFER_COLD] = np.int64(record["cold_start_us"])
-    offers[offer, c.OFFER_LOAD] = np.int64(record["adapter_load_us"])
-    offers[offer, c.OFFER_ADAPTERS] = np.int64(record["adapter_set"])
-    offers[offer, c.OFFER_CAPABILITIES] = np.int64(record["capabilities"])
-    offers[offer, c.OFFER_DEAL] = np.int64(record["deal"])
-    offers[offer, c.OFFER_SLOTS] = np.int64(record["slots"])
+    offers[offer, c.OFFER_TTFT] = i64(record["ttft_us"])
+    offers[offer, c.OFFER_PREFILL] = i64(record["prefill_ns_per_token"])
+    offers[offer, c.OFFER_SPEED] = i64(record["tokens_per_second"])
+    offers[offer, c.OFFER_CONTEXT] = i64(record["context_limit"])
+    offers[offer, c.OFFER_COLD] = i64(record["cold_start_us"])
+    offers[offer, c.OFFER_LOAD] = i64(record["adapter_load_us"])
+    offers[offer, c.OFFER_ADAPTERS] = i64(record["adapter_set"])
+    offers[offer, c.OFFER_CAPABILITIES] = i64(record["capabilities"])
+    offers[offer, c.OFFER_DEAL] = i64(record["deal"])
+    offers[offer, c.OFFER_SLOTS] = i64(record["slots"])
     offers[offer, c.OFFER_ATTRIBUTES] = (
-        np.int64(record["hardware"])
-        | (np.int64(record["precision"]) << 8)
-        | (np.int64(record["contract"]) << 16)
+        i64(record["hardware"]) | (i64(record["precision"]) << 8) | (i64(record["contract"]) << 16)
     )
-    place_offer(s, offer, np.int64(record["fills_seen"]), np.int64(record["ttl_us"]))
+    place_offer(s, offer, i64(record["fills_seen"]), i64(record["ttl_us"]))
 
 
 @inner
 def do_refresh(s: Array, place: int) -> None:
     """Take record `place` as a refresh: what changes by the second; the priority stays."""
     record = numba.carray(pointer(s[c.INBOX]), (place + 1,), _REFRESH)[place]
-    site, number = np.int64(record["site"]), np.int64(record["offer"])
-    seen = np.int64(record["fills_seen"])
+    site, number = i64(record["site"]), i64(record["offer"])
+    seen = i64(record["fills_seen"])
     offers = table(s, c.OFFERS, c.OFFER_ROW)
     refusal = 0
     offer = 0
@@ -251,13 +259,13 @@ def do_refresh(s: Array, place: int) -> None:
     if refusal != 0:
         reject_offer(s, records.REFRESH, refusal, site, number)
         return
-    offers[offer, c.OFFER_SLOTS] = np.int64(record["slots"])
-    offers[offer, c.OFFER_TTFT] = np.int64(record["ttft_us"])
-    offers[offer, c.OFFER_PREFILL] = np.int64(record["prefill_ns_per_token"])
-    offers[offer, c.OFFER_SPEED] = np.int64(record["tokens_per_second"])
+    offers[offer, c.OFFER_SLOTS] = i64(record["slots"])
+    offers[offer, c.OFFER_TTFT] = i64(record["ttft_us"])
+    offers[offer, c.OFFER_PREFILL] = i64(record["prefill_ns_per_token"])
+    offers[offer, c.OFFER_SPEED] = i64(record["tokens_per_second"])
     note_seen(s, offer, seen)
     set_available(offers, offer)
-    expire_at(s, offer, np.int64(record["ttl_us"]))
+    expire_at(s, offer, i64(record["ttl_us"]))
     sell_capacity(s, offer)
 
 
@@ -265,7 +273,7 @@ def do_refresh(s: Array, place: int) -> None:
 def do_offer_cancel(s: Array, place: int) -> None:
     """Take record `place` as the cancel of one offer."""
     record = numba.carray(pointer(s[c.INBOX]), (place + 1,), records.OFFER_CANCEL_RECORD)[place]
-    site, number = np.int64(record["site"]), np.int64(record["offer"])
+    site, number = i64(record["site"]), i64(record["offer"])
     if not 1 <= site <= s[c.SITE_COUNT]:
         reject_offer(s, records.OFFER_CANCEL, UNKNOWN, site, number)
         return
@@ -280,14 +288,14 @@ def do_offer_cancel(s: Array, place: int) -> None:
 def do_rtt(s: Array, place: int) -> None:
     """Take record `place` as the round trip of (site, metro)."""
     record = numba.carray(pointer(s[c.INBOX]), (place + 1,), _RTT)[place]
-    site, metro = np.int64(record["site"]), np.int64(record["metro"])
-    p99_us = np.int64(record["p99_us"])
+    site, metro = i64(record["site"]), i64(record["metro"])
+    p99_us = i64(record["p99_us"])
     if not 1 <= site <= s[c.SITE_COUNT] or not 1 <= metro <= s[c.METRO_COUNT]:
         reject_offer(s, records.RTT, UNKNOWN, site, 0)
         return
     kept = c.UNREACHABLE
     if p99_us != _NONE_U32:
-        kept = 2 * p99_us + np.int64(record["estimate"])
+        kept = 2 * p99_us + i64(record["estimate"])
     small_table(s, c.RTT, s[c.SITE_CAPACITY])[metro, site] = kept
 
 
@@ -324,12 +332,10 @@ def do_fill_command(
         reject_fill(s, kind, refusal, number, word, member)
         return
     fills = table(s, c.FILLS, c.FILL_ROW)
-    fill = np.int64(small_table(s, c.FILL_INDEX, c.FILL_INDEX_ROW)[number, c.INDEX_ROW_OF_FILL])
+    fill = i64(small_table(s, c.FILL_INDEX, c.FILL_INDEX_ROW)[number, c.INDEX_ROW_OF_FILL])
     state = fills[fill, c.FILL_STATE]
     figure = c.FILL_OPERATOR_FIGURE if is_operator else c.FILL_BUYER_FIGURE
-    if kind == records.START:
-        allowed = state == c.LEASED
-    elif kind == records.RELEASE:
+    if kind == records.START or kind == records.RELEASE:  # noqa: PLR1714  # no sets in kernels
         allowed = state == c.LEASED
     elif kind == records.DECLINE:
         allowed = state == c.LEASED or (state == c.STARTED and fills[fill, figure] == c.NOT_YET)

@@ -2,7 +2,7 @@
 
 from matching_core import columns as c
 from matching_core.event_rows import COLUMNS, EVENT_WORDS
-from matching_core.jit import Array, inner, table
+from matching_core.jit import Array, i64, inner, table
 
 (
     E_SEQ, E_INDEX, E_AT, E_TYPE, E_REASON, E_COMMAND, E_BUYER, E_AGENT, E_BID, E_UNIT, E_QUANTITY,
@@ -24,7 +24,7 @@ assert COLUMNS[E_EARNED] == "earned"
 @inner
 def emit(s: Array, kind: int) -> int:
     """Begin an event of the current command: a row with all zeros but its name; returns the row."""
-    row = s[c.EVENTS_COUNT]
+    row = i64(s[c.EVENTS_COUNT])
     s[c.EVENTS_COUNT] = row + 1
     events = table(s, c.EVENTS, EVENT_WORDS)
     for word in range(EVENT_WORDS):

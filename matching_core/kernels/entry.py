@@ -10,7 +10,7 @@ import numpy as np
 
 from matching_core import columns as c
 from matching_core.event_rows import EVENT_WORDS
-from matching_core.jit import Array, inner, kernel, pointer, small_table, table
+from matching_core.jit import Array, i64, inner, kernel, pointer, small_table, table
 from matching_core.kernels import emit as e
 from matching_core.kernels.book import map_find, map_put
 from matching_core.kernels.capacity import cancel_offers, renew_offers
@@ -47,7 +47,7 @@ def room(s: Array, kind: int, count: int) -> int:
     if kind == records.BID:
         bids = numba.carray(pointer(s[c.INBOX]), (count,), _BID)
         for place in range(count):
-            units += np.int64(bids[place]["quantity"])
+            units += i64(bids[place]["quantity"])
         if s[c.REST_ROWS] + count > s[c.RESTS_TABLE + 1]:
             return c.RESTS_TABLE
         if 2 * (s[c.AGENT_ROWS] + 1) > s[c.AGENTS + 1]:
@@ -111,10 +111,10 @@ def do_record(s: Array, kind: int, place: int, member: int, agent: int, role: in
         do_refresh(s, place)
     elif kind == records.RENEW:
         renewal = numba.carray(inbox, (place + 1,), records.RENEW_RECORD)[place]
-        do_site_command(s, kind, np.int64(renewal["site"]), np.int64(renewal["ttl_us"]))
+        do_site_command(s, kind, i64(renewal["site"]), i64(renewal["ttl_us"]))
     elif kind == records.OFFERS_CANCEL:
         cancel = numba.carray(inbox, (place + 1,), records.OFFERS_CANCEL_RECORD)[place]
-        do_site_command(s, kind, np.int64(cancel["site"]), 0)
+        do_site_command(s, kind, i64(cancel["site"]), 0)
     elif kind == records.OFFER_CANCEL:
         do_offer_cancel(s, place)
     elif kind == records.BID_CANCEL:
@@ -126,20 +126,18 @@ def do_record(s: Array, kind: int, place: int, member: int, agent: int, role: in
     elif kind == records.COMPLETE:
         done = numba.carray(inbox, (place + 1,), records.COMPLETE_RECORD)[place]
         do_fill_command(
-            s, kind, np.int64(done["fill"]), member, role != 0,
-            np.int64(done["tokens_in"]), np.int64(done["tokens_out"]),
+            s, kind, i64(done["fill"]), member, role != 0,
+            i64(done["tokens_in"]), i64(done["tokens_out"]),
         )  # fmt: skip
     elif kind == records.DECLINE:
         declined = numba.carray(inbox, (place + 1,), records.DECLINE_RECORD)[place]
-        do_fill_command(
-            s, kind, np.int64(declined["fill"]), member, True, np.int64(declined["reason"]), 0
-        )
+        do_fill_command(s, kind, i64(declined["fill"]), member, True, i64(declined["reason"]), 0)
     elif kind == records.START:
         started = numba.carray(inbox, (place + 1,), records.START_RECORD)[place]
-        do_fill_command(s, kind, np.int64(started["fill"]), member, True, 0, 0)
+        do_fill_command(s, kind, i64(started["fill"]), member, True, 0, 0)
     elif kind == records.RELEASE:
         released = numba.carray(inbox, (place + 1,), records.RELEASE_RECORD)[place]
-        do_fill_command(s, kind, np.int64(released["fill"]), member, False, 0, 0)
+        do_fill_command(s, kind, i64(released["fill"]), member, False, 0, 0)
 
 
 @inner
@@ -148,7 +146,7 @@ def resolve(s: Array, number: int, amount: int) -> int:
     if not 1 <= number <= s[c.FILLS_MADE]:
         return UNKNOWN
     index = small_table(s, c.FILL_INDEX, c.FILL_INDEX_ROW)
-    fill = np.int64(index[number, c.INDEX_ROW_OF_FILL])
+    fill = i64(index[number, c.INDEX_ROW_OF_FILL])
     fills = table(s, c.FILLS, c.FILL_ROW)
     if fill == 0 or fills[fill, c.FILL_STATE] != c.DISPUTED or amount > fills[fill, c.FILL_PRICE]:
         return STATE
@@ -175,7 +173,7 @@ def run(s: Array, kind: int, count: int, member: int, agent: int, role: int, at_
         expire(s)
         if kind != CLOCK:
             do_record(s, kind, place, member, agent, role)
-    return s[c.EVENTS_COUNT]
+    return i64(s[c.EVENTS_COUNT])
 
 
 @kernel

@@ -1,7 +1,7 @@
 """What is due at the start of every command, accepted or not (MARKET.md §6, "Expiries").
 
-    offers → bids at rest → leases, then 6b for the offers they concern → settlements and
-    deliveries → disputes; each by (due time, priority | arrival | fill number)
+offers → bids at rest → leases, then 6b for the offers they concern → settlements and
+deliveries → disputes; each by (due time, priority | arrival | fill number)
 """
 
 from matching_core import columns as c

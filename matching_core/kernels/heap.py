@@ -112,4 +112,4 @@ def heap_clear(s: Array, heap_at: int) -> None:
 @inner
 def heap_due(s: Array, heap_at: int, now_ns: int) -> bool:
     """Tell whether the earliest entry is due."""
-    return s[heap_at + 2] > 0 and table(s, heap_at, c.HEAP_WORDS)[1, 0] <= now_ns
+    return bool(s[heap_at + 2] > 0 and table(s, heap_at, c.HEAP_WORDS)[1, 0] <= now_ns)

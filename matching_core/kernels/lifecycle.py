@@ -18,7 +18,7 @@ from matching_core.event_rows import (
     RIVAL_BIT,
     TIER_SHIFT,
 )
-from matching_core.jit import Array, inner, small_table, table
+from matching_core.jit import Array, i64, inner, small_table, table
 from matching_core.kernels import emit as e
 from matching_core.kernels.book import free_fill, list_fill, unlist_fill
 from matching_core.kernels.heap import heap_move, heap_push, heap_remove
@@ -143,7 +143,7 @@ def rent_of(s: Array, fill: int) -> int:
     if first != c.NOT_YET:
         end = min(end, first)
     held_us = (end - fills[fill, c.FILL_AT]) // _NS_PER_US
-    price = fills[fill, c.FILL_PRICE]
+    price = i64(fills[fill, c.FILL_PRICE])
     rent = multiply_divide_up(price, fills[fill, c.FILL_RENT] * held_us, _RENT_DIVISOR)
     rent += ceil_div(fills[fill, c.FILL_CARD_SECOND] * held_us, 1_000_000)
     return min(price, rent)
@@ -155,7 +155,7 @@ def figure_of(s: Array, fill: int, tokens_in: int, tokens_out: int) -> int:
     if tokens_in == 0 and tokens_out == 0:
         return 0
     fills = table(s, c.FILLS, c.FILL_ROW)
-    price = fills[fill, c.FILL_PRICE]
+    price = i64(fills[fill, c.FILL_PRICE])
     by_input = fills[fill, c.FILL_TOKENS_IN] * fills[fill, c.FILL_CARD_IN]
     declared = by_input + fills[fill, c.FILL_TOKENS_OUT] * fills[fill, c.FILL_CARD_OUT]
     metered = by_input + tokens_out * fills[fill, c.FILL_CARD_OUT]

@@ -5,7 +5,7 @@ lists of models a link is 4 × row + place, `place` being the model's among its 
 """
 
 from matching_core import columns as c
-from matching_core.jit import Array, inner, table
+from matching_core.jit import Array, i64, inner, table
 from matching_core.kernels.emit import emit_unfilled
 from matching_core.kernels.heap import heap_push, heap_remove
 from schemas import reasons
@@ -21,7 +21,7 @@ def rest_bid(s: Array, due_ns: int, arrival: int) -> int:
     buyers = table(s, c.BUYERS, c.BUYER_ROW)
     campaigns = table(s, c.CAMPAIGNS, c.CAMPAIGN_ROW)
     models = table(s, c.MODELS, c.MODEL_ROW)
-    rest = s[c.REST_FREE]
+    rest = i64(s[c.REST_FREE])
     if rest != 0:
         s[c.REST_FREE] = rests[rest, c.REST_NEXT]
     else:
@@ -114,10 +114,8 @@ def end_rest(s: Array, rest: int, reason: int) -> None:
 def find_rest(s: Array, buyer: int, agent: int, bid: int) -> int:
     """Return the row of a bid at rest by its name, 0 when it is not at rest; at most 64 steps."""
     rests = table(s, c.RESTS_TABLE, c.REST_ROW)
-    rest = table(s, c.BUYERS, c.BUYER_ROW)[buyer, c.BUYER_FIRST]
-    while rest != 0 and (
-        rests[rest, c.REST_BID] != bid or rests[rest, c.REST_AGENT] != agent
-    ):
+    rest = i64(table(s, c.BUYERS, c.BUYER_ROW)[buyer, c.BUYER_FIRST])
+    while rest != 0 and (rests[rest, c.REST_BID] != bid or rests[rest, c.REST_AGENT] != agent):
         rest = rests[rest, c.REST_NEXT]
     return rest
 

@@ -8,7 +8,7 @@ stand in the order of the table, because the first that fails is the reason (§7
 import numpy as np
 
 from matching_core import columns as c
-from matching_core.jit import Array, bits_table, inner, table
+from matching_core.jit import Array, bits_table, i64, inner, table
 from matching_core.kernels.wide import ceil_div
 
 # Numbers of the rules that kernels name.
@@ -21,7 +21,7 @@ ELIGIBLE = 0
 @inner
 def has_bit(bits: Array, row: int, number: int) -> bool:
     """Tell whether a bit is set in a row of a bitmap."""
-    return (bits[row, number >> 6] >> np.uint64(number & 63)) & np.uint64(1) != np.uint64(0)
+    return bool((bits[row, number >> 6] >> np.uint64(number & 63)) & np.uint64(1))
 
 
 @inner
@@ -62,7 +62,7 @@ def markdown_of(s: Array, campaign: int, model: int) -> int:
     campaigns = table(s, c.CAMPAIGNS, c.CAMPAIGN_ROW)
     for place in range(campaigns[campaign, c.CAMPAIGN_MODEL_COUNT]):
         if campaigns[campaign, c.CAMPAIGN_MODELS + place] == model:
-            return campaigns[campaign, c.CAMPAIGN_MARKDOWNS + place]
+            return i64(campaigns[campaign, c.CAMPAIGN_MARKDOWNS + place])
     return -1
 
 
@@ -88,7 +88,9 @@ def card_of(s: Array, bid: int, model: int) -> int:
     rests = table(s, c.RESTS_TABLE, c.REST_ROW)
     models = table(s, c.MODELS, c.MODEL_ROW)
     word = c.MODEL_CARDS + 3 * rests[bid, c.REST_BAND]
-    return price_of(rests, bid, models[model, word], models[model, word + 1], models[model, word + 2])
+    return price_of(
+        rests, bid, models[model, word], models[model, word + 1], models[model, word + 2]
+    )
 
 
 @inner

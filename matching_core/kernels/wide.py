@@ -7,7 +7,7 @@ every quotient fit (schemas/limits.py).
 
 import numpy as np
 
-from matching_core.jit import Array, bits_table, inner
+from matching_core.jit import Array, bits_table, i64, inner
 
 _LOW = np.uint64(0xFFFFFFFF)
 _32 = np.uint64(32)
@@ -38,7 +38,7 @@ def divide(high: np.uint64, low: np.uint64, divisor: int) -> tuple[int, int]:
     """
     d = np.uint64(divisor)
     if high == _0:
-        return np.int64(low // d), np.int64(low % d)
+        return i64(low // d), i64(low % d)
     quotient = _0
     remainder = high
     for _ in range(64):
@@ -48,7 +48,7 @@ def divide(high: np.uint64, low: np.uint64, divisor: int) -> tuple[int, int]:
         if remainder >= d:
             remainder -= d
             quotient |= _1
-    return np.int64(quotient), np.int64(remainder)
+    return i64(quotient), i64(remainder)
 
 
 @inner

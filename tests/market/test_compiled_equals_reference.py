@@ -78,7 +78,8 @@ def frames_of(market, given_commands):
 
     A name is looked up when its run begins, so a run ends at any rare command.
     """
-    key, run = None, []
+    key: tuple[int, ...] | None = None
+    run: list[np.ndarray] = []
     for command in given_commands:
         frame = market.to_frame(command)
         this = None
@@ -184,7 +185,8 @@ def test_time_that_goes_back_is_refused_and_changes_nothing():
 def test_rows_of_handles_stay_right_while_every_table_grows():
     """More of each kind than the tables begin with, so that each of them doubles more than once."""
     market, reference = Market(), ReferenceMarket()
-    made = [c.Model(at=1, model=f"m{n}", family="f", params_m=1, context_limit=9, card_in=0,
+    made: list[c.AnyCommand] = []
+    made += [c.Model(at=1, model=f"m{n}", family="f", params_m=1, context_limit=9, card_in=0,
                     card_out=0, card_second=2) for n in range(20)]  # fmt: skip
     made += [c.Metro(at=1, metro=f"t{n}", lat=0, lon=0, country="FR", population=1)
              for n in range(20)]  # fmt: skip

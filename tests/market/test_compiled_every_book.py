@@ -29,6 +29,7 @@ SPLIT = 8  # parts of one order, so that workers can share it
 
 def partitions(size):
     """Yield every partition of `size` things as the number of each one's group: 0, then at most new."""
+
     def extend(groups):
         if len(groups) == size:
             yield tuple(groups)
