@@ -72,8 +72,9 @@ class Follower:
         self._collector = Collector(
             self.market, self.registry, started.position, self.market.seq + 1
         )
+        self._storage = FileStorage(folders.journal, readonly=True)
         self._reader = JournalReader(
-            FileStorage(folders.journal, readonly=True),
+            self._storage,
             started.position,
             market=market_number,
             prior=started.prior,
@@ -200,6 +201,7 @@ class Follower:
     def close(self) -> None:
         """Close the files."""
         self._reader.close()
+        self._storage.shut()
         self.events.close()
         self.members.close()
 
