@@ -168,6 +168,7 @@ class Runner:
         tasks: list[asyncio.Future[None]] = [asyncio.ensure_future(self.report_until(stop))]
         if self._engine is not None:
             tasks.append(asyncio.ensure_future(self._serve_loop(self._engine)))
+        tasks.append(asyncio.ensure_future(self._over()))
         tasks.append(asyncio.ensure_future(_until(stop)))
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -179,6 +180,9 @@ class Runner:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             await self.agent.close()
+
+    async def _over(self) -> None:
+        raise await self.agent.channel.ended()
 
     async def report_until(self, stop: asyncio.Event) -> None:
         """Keep the offers standing until `stop`, for an owner that serves the fills itself.

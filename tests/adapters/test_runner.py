@@ -1,0 +1,290 @@
+"""The runner against a fake exchange: it says what changed, serves, and begins again after losses."""
+
+import asyncio
+import dataclasses
+
+import msgspec
+import pytest
+
+from schemas import commands as c
+from schemas.channel import SessionOverError
+from ssp_adapters import price_list
+from ssp_adapters.agent import OperatorAgent
+from ssp_adapters.contract import Policy, Sample
+from ssp_adapters.demo.engine import SimulatedEngine
+from ssp_adapters.process import FeedPosition, FileSource, load_adapter
+from ssp_adapters.runner import Runner
+from ssp_adapters.serving import Job
+from tests.fakes import market as small
+from tests.fakes.exchange import FakeExchange
+from tests.waiting import until_async
+
+WITHIN_S = 15
+MODEL = "llama-3.1-8b"
+CSV = (
+    "site,offer,model,hardware,accelerators,precision,usd_per_hour,concurrency\n"
+    f"{small.SITE},1,{MODEL},l4,1,fp8,0.80,8\n"
+)
+POLICY = Policy(ttl_us=60_000_000)
+
+
+class TextSource:
+    """Documents that a test can change."""
+
+    def __init__(self, text):
+        self.documents = (Sample(source="prices.csv", text=text),)
+        self.broken = False
+
+    def change(self, text):
+        self.documents = (Sample(source="prices.csv", text=text),)
+
+    async def read(self):
+        if self.broken:
+            raise OSError("gone")
+        return self.documents
+
+
+@dataclasses.dataclass
+class Scene:
+    exchange: FakeExchange
+    runner: Runner
+    source: TextSource
+    bundle: object
+
+    def count(self, name):
+        return self.exchange.seen.count(name)
+
+    def bid(self, number, **fields):
+        return self.exchange.apply(
+            c.Bid(
+                at=0, buyer=small.BUYER, bid=number, campaign="batch", origin=small.METRO,
+                tokens_in=100, tokens_out=20, **fields,
+            )
+        )  # fmt: skip
+
+
+def play(scenario, *, engine=None, adapter=price_list, policy=POLICY):
+    async def main():
+        async with asyncio.timeout(WITHIN_S):
+            exchange = FakeExchange()
+            try:
+                small.found(exchange)
+                exchange.apply(
+                    c.Model(
+                        at=0, model=MODEL, family="llama", params_m=8_000, context_limit=131_072,
+                        card_in=1_000_000, card_out=1_000_000,
+                    )
+                )  # fmt: skip
+                exchange.apply(
+                    small.campaign(
+                        "batch", models=(c.CampaignModel(model=MODEL),),
+                        max_unit_price=1_000_000_000,
+                    )
+                )  # fmt: skip
+                source = TextSource(CSV)
+                bundle = exchange.bundle_for(small.OPERATOR, "operator", sites=(small.SITE,))
+                runner = Runner(adapter, source, policy, engine=engine, interval_s=0.02)
+                runner.attach(OperatorAgent(bundle, runner))
+                stop = asyncio.Event()
+                running = asyncio.create_task(runner.run(stop))
+                await runner.offered.wait()
+                await scenario(Scene(exchange, runner, source, bundle))
+                stop.set()
+                await running
+            finally:
+                exchange.close()
+
+    asyncio.run(main())
+
+
+def test_unchanged_offers_are_not_sent_again_and_changed_ones_are():
+    async def scenario(scene):
+        looks = []
+        read = scene.source.read
+
+        async def counted():
+            looks.append(1)
+            return await read()
+
+        scene.source.read = counted
+        offers = scene.count("offer")
+        assert offers == 2  # the tranche to the target, and the dearer rest
+        await until_async(lambda: len(looks) > 5)
+        assert (scene.count("offer"), scene.count("refresh"), scene.count("renew")) == (2, 0, 0)
+        scene.source.change(CSV.replace("0.80", "0.90"))
+        await until_async(lambda: scene.count("offer") == 4)
+        assert scene.count("refresh") == 0
+
+    play(scenario)
+
+
+def test_a_short_life_is_prolonged_by_one_renewal_per_site():
+    async def scenario(scene):
+        await until_async(lambda: scene.count("renew") >= 3)
+        assert scene.count("offer") == 2
+
+    play(scenario, policy=Policy(ttl_us=200_000))
+
+
+def told(scene):
+    """What stands at the exchange: slots, and fills seen."""
+    offers = [one.offer for one in scene.runner.standing.values()]
+    return sum(one.slots for one in offers), sum(one.fills_seen for one in offers)
+
+
+def test_fills_are_started_and_completed_and_their_slots_come_back():
+    async def scenario(scene):
+        for number in range(1, 5):
+            events = scene.bid(number, quantity=9)
+            assert sum(event.__struct_config__.tag == "fill" for event in events) == 8
+            sold = 8 * number
+            await until_async(lambda: scene.count("complete") == sold)  # noqa: B023
+            await until_async(lambda: told(scene) == (8, sold))  # noqa: B023
+        assert scene.count("start") == 32
+        assert scene.runner.counts["completed"] == 32
+        assert scene.runner.counts["start_rejected"] == 0
+
+    play(scenario, engine=SimulatedEngine(reach_ns=0, speed=1_000))
+
+
+def test_what_was_given_back_is_not_started():
+    async def scenario(scene):
+        events = scene.bid(1)
+        fill = events[0].fill
+        scene.exchange.apply(c.Release(at=0, buyer=small.BUYER, fill=fill))
+        await until_async(lambda: scene.runner.counts["fills"] == 1)
+        scene.bid(2)
+        await until_async(lambda: scene.count("complete") == 1)
+        assert scene.count("start") == 1
+
+    play(scenario, engine=SimulatedEngine(reach_ns=200_000_000, speed=1_000))
+
+
+def test_offers_that_do_not_partition_their_engine_are_refused():
+    class Greedy:
+        read = staticmethod(price_list.read)
+
+        @staticmethod
+        def offers(fleet, policy, now_ns):
+            offers = price_list.offers(fleet, policy, now_ns)
+            if Greedy.greedy:
+                return tuple(msgspec.structs.replace(offer, slots=9) for offer in offers)
+            return offers
+
+        greedy = False
+
+    async def scenario(scene):
+        Greedy.greedy = True
+        await until_async(lambda: scene.runner.last_fault)
+        assert "18 slots on an engine that runs 8 at once" in scene.runner.last_fault
+        assert scene.count("refresh") == 0
+        Greedy.greedy = False
+        await until_async(lambda: not scene.runner.last_fault)
+
+    play(scenario, adapter=Greedy)
+
+
+def test_what_cannot_be_read_is_said_and_nothing_is_sent():
+    async def scenario(scene):
+        scene.source.change(CSV + "nonsense\n")
+        await until_async(lambda: scene.runner.last_fault)
+        assert scene.runner.last_fault.startswith("prices.csv:3: row:")
+        scene.source.broken = True
+        await until_async(lambda: "OSError" in scene.runner.last_fault)
+        assert scene.count("offer") == 2
+
+    play(scenario)
+
+
+def test_a_lost_connection_is_resumed_with_the_offers_standing():
+    async def scenario(scene):
+        scene.exchange.drop_connections()
+        scene.source.change(CSV.replace("0.80", "0.90"))
+        await until_async(lambda: scene.count("offer") == 4)
+        assert scene.count("offers_cancel") == 0
+
+    play(scenario)
+
+
+def test_a_session_that_ended_is_begun_anew_with_all_offers():
+    async def scenario(scene):
+        agent = next(a for a in scene.exchange.agents.values() if a.role == "operator")
+        scene.exchange._ended(agent, agent.session.revoke().ended._replace(peer=b""))
+        await until_async(lambda: scene.count("offer") == 4)
+        assert scene.count("offers_cancel") == 1
+
+    play(scenario)
+
+
+def test_another_life_declines_what_the_last_one_left_started():
+    async def scenario(scene):
+        events = scene.bid(1, quantity=2)
+        first, second = (event.fill for event in events[:2])
+        scene.exchange.apply(c.Start(at=0, operator=small.OPERATOR, fill=first))
+        other = Runner(price_list, scene.source, POLICY, interval_s=0.02)
+        other.attach(OperatorAgent(scene.bundle, other))
+        stop = asyncio.Event()
+        running = asyncio.create_task(other.run(stop))
+        await until_async(lambda: first not in scene.exchange.open)
+        assert second in scene.exchange.open  # leased: its request may still come
+        await other.offered.wait()
+        assert sum(s.offer.slots for s in other.standing.values()) == 7
+        stop.set()
+        await running
+
+    with pytest.raises(SessionOverError, match="newer session"):
+        play(scenario)  # the first life's: it was taken over
+
+
+def test_the_simulated_engine_serves_each_fill_once_for_as_long_as_its_offer_says():
+    engine = SimulatedEngine(reach_ns=10)
+    job = Job(7, 100, 50, ttft_us=1_000, prefill_ns_per_token=10_000, tokens_per_second=100)
+    engine.take(job, 0)
+    engine.take(job, 5)  # told twice
+    assert (engine.next_ns, engine.due(9)) == (10, ([], []))
+    assert engine.due(10) == ([7], [])
+    end_ns = 10 + 1_000_000 + 100 * 10_000 + 500_000_000
+    assert engine.next_ns == end_ns
+    engine.drop(7)  # it runs: too late to give back
+    started, done = engine.due(end_ns)
+    assert (started, done[0].fill, done[0].tokens_out, done[0].ttft_us) == ([], 7, 50, 2_000)
+    assert (engine.due(2 * end_ns), engine.running) == (([], []), 0)
+
+
+def test_a_dropped_or_aborted_fill_is_not_served():
+    engine = SimulatedEngine(reach_ns=10)
+    for fill in (1, 2):
+        engine.take(Job(fill, 1, 1, 0, 0, 0), 0)
+    engine.drop(1)
+    assert engine.due(10)[0] == [2]
+    engine.abort(2)
+    assert engine.due(10**12) == ([], [])
+
+
+def test_files_are_read_again_only_when_they_changed(tmp_path):
+    path = tmp_path / "prices.csv"
+    path.write_text("a")
+    source = FileSource((path,))
+
+    async def main():
+        first = await source.read()
+        assert await source.read() is first
+        path.write_text("bb")
+        assert (await source.read())[0].text == "bb"
+
+    asyncio.run(main())
+
+
+def test_a_feed_position_counts_only_in_its_market(tmp_path):
+    FeedPosition(tmp_path).save(7, 41)
+    again = FeedPosition(tmp_path)
+    assert (again.after(7), again.after(8)) == (41, 0)
+    (tmp_path / "feed.json").write_text("{")
+    assert FeedPosition(tmp_path).after(7) == 0
+
+
+def test_an_adapter_is_a_package_with_both_functions():
+    assert load_adapter("price_list") is price_list
+    for wrong in ("no_such", "agent", "../x"):
+        with pytest.raises(LookupError):
+            load_adapter(wrong)
