@@ -135,6 +135,7 @@ def _state(engine: Engine, traffic: Traffic, slots: list[_Slot], metrics: Metric
     busy = metrics.count("llamacpp:requests_processing", _SLOTS_MAX)
     queued = metrics.count("llamacpp:requests_deferred", limits.SLOTS_MAX)
     prefill_ns = _prefill_ns_per_token(metrics)
+    speed = _tokens_per_second(metrics)
     # Every slot holds as much; the smallest is what any request can count on.
     context = min(slot.n_ctx for slot in slots)
     limit = min(engine.context_limit or context, context)
@@ -155,9 +156,9 @@ def _state(engine: Engine, traffic: Traffic, slots: list[_Slot], metrics: Metric
         elsewhere=max(0, busy + queued - traffic.in_flight),
         kv_tokens=len(slots) * context,
         context_classes=(ContextClass(context_limit=limit, share_ppm=limits.PPM),),
-        ttft_us=_ttft_us(traffic.timings, prefill_ns),
+        ttft_us=_ttft_us(traffic.timings, prefill_ns, speed),
         prefill_ns_per_token=prefill_ns,
-        tokens_per_second=_tokens_per_second(metrics),
+        tokens_per_second=speed,
         capabilities=engine.capabilities,
         utc_offset_minutes=engine.utc_offset_minutes,
         draining=engine.draining or traffic.draining,
@@ -190,15 +191,19 @@ def _tokens_per_second(metrics: Metrics) -> int:
     return wanted
 
 
-def _ttft_us(timings: tuple[Timing, ...], prefill_ns: int) -> int:
+def _ttft_us(timings: tuple[Timing, ...], prefill_ns: int, speed: int) -> int:
     """Return the p99 of what is left of each timing without its prompt's share, queueing included.
 
-    With fewer than a hundred timings that is the largest: a promise is not made of the good half.
+    With fewer than a hundred timings that is the largest: a promise is not made of the good half. The
+    first token is itself a step of decoding, so it never takes less than one, whatever share of a short
+    timing the prompt's average cost would claim.
     """
     bare = sorted(
         max(0, timing.ttft_us - timing.tokens_in * prefill_ns // 1_000) for timing in timings
     )
-    return min(round_up(bare[int(_P99 * (len(bare) - 1) + 0.999999)]), limits.LATENCY_US_MAX)
+    slowest = bare[int(_P99 * (len(bare) - 1) + 0.999999)]
+    step = 1_000_000 // speed if speed else 0
+    return min(round_up(max(slowest, step)), limits.LATENCY_US_MAX)
 
 
 def round_up(value: int) -> int:

@@ -60,6 +60,7 @@ class FakeExchange:
         self.started = set()
         self.made = {}
         self.events = {}  # (role, member) -> EVENT rows
+        self.market_events = []
         self.seen = []  # names of every command that was applied, in order
         self.silent = False  # answers are withheld
         self.tokens = TokenMaker(SECRET, MARKET)
@@ -145,6 +146,7 @@ class FakeExchange:
             self._register(command)
             if isinstance(command, c.Start):
                 self.started.add(command.fill)
+        self.market_events += events
         for event in events:
             self._deliver(event)
         self._push()
