@@ -68,7 +68,7 @@ def valid(kind: int) -> np.ndarray:
     return record
 
 
-@pytest.mark.parametrize(("kind", "name"), FIELDS)
+@pytest.mark.parametrize("kind, name", FIELDS)
 def test_a_field_passes_at_its_limits_and_not_beyond(
     table: FieldTable, kind: int, name: str
 ) -> None:
@@ -97,7 +97,7 @@ def test_every_field_but_the_reserved_ones_is_ranged(kind: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "kind"),
+    "name, kind",
     [("latency_budget_us", records.BID), ("max_price", records.BID), ("p99_us", records.RTT)],
 )
 def test_not_given_is_a_value_of_its_own(table: FieldTable, name: str, kind: int) -> None:
