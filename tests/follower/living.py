@@ -178,7 +178,7 @@ class Living:
         elif what == "withdraw":
             self.transfers += 1
             role, member = rng.choice([("buyer", buyer), ("operator", operator)])
-            self.give(c.Withdraw(at=0, role=role, member=member, transfer=self.transfers,
+            self.give(c.Withdraw(at=0, role=role, member=member, transfer=self.transfers,  # type: ignore[arg-type]
                                  amount=rng.randint(1, 5)))  # fmt: skip
         elif what == "again":
             self.give(c.Operator(at=0, operator=operator, group=rng.choice(["g", "h", operator])))
