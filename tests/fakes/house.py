@@ -306,6 +306,9 @@ class Peer:
         """Give a numbered message; return its number without waiting."""
         return self.session.send_numbered(message)
 
+    def post_order(self, command):
+        return self.post(encode_order(command))
+
     def order(self, command):
         return self.ask(encode_order(command))
 
@@ -325,9 +328,7 @@ class Peer:
         self.session.send(message)
         self.house.settle()
         (reply,) = [
-            event.message
-            for event in self.got(Replied)
-            if event.message.request == message.request
+            event.message for event in self.got(Replied) if event.message.request == message.request
         ]
         return reply
 
@@ -381,13 +382,14 @@ class Town:
 
     def buyer(self, member="acme", **session):
         """Open a buyer's session, with its campaign registered."""
-        peer = self.house.open(self.keys[member], **session)
-        if not self.house.market.names.handle("campaign", "chat", peer.established.member_handle):
-            answer = peer.order(campaign(member))
-            assert answer.code == 0
-        peer.campaign = self.house.market.names.handle(
-            "campaign", "chat", peer.established.member_handle
-        )
+        return self.buyer_on(self.keys[member], **session)
+
+    def buyer_on(self, key, **session):
+        peer = self.house.open(key, **session)
+        names, owner = self.house.market.names, peer.established.member_handle
+        if not names.handle("campaign", "chat", owner):
+            assert peer.order(campaign(peer.established.member)).code == 0
+        peer.campaign = names.handle("campaign", "chat", owner)
         return peer
 
     def bid(self, peer, number, **more):
