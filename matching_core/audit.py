@@ -4,12 +4,14 @@ Whatever the kernels keep twice, because looking is dearer than keeping, is coun
 holds, slots in flight, lists, bitmaps, heaps. A disagreement is a defect of the core.
 """
 
+import itertools
+
 import numpy as np
 
 from matching_core import columns as k
 from matching_core.kernels.campaigns import rule_of
 from matching_core.rows import in_flight, open_rows, resting_rows
-from schemas import limits
+from schemas import limits, lists
 
 
 def check_everything(columns: k.Columns) -> None:
@@ -21,6 +23,7 @@ def check_everything(columns: k.Columns) -> None:
     _check_rests(columns)
     _check_heaps(columns)
     _check_campaigns(columns)
+    _check_near(columns)
 
 
 def _check_money(columns: k.Columns) -> None:
@@ -78,7 +81,8 @@ def _check_slots(columns: k.Columns) -> None:
         above = its & (used[:, k.FILL_ORDINAL] > row[k.OFFER_SEEN])
         assert sorted(used[above, k.FILL_ORDINAL].tolist()) == ordinals
         assert (used[its, k.FILL_LISTED] == above[its]).all()
-        assert row[k.OFFER_AVAILABLE] == max(0, row[k.OFFER_SLOTS] - len(ordinals))
+        available = columns[k.ASKS][offer, k.ASK_AVAILABLE]
+        assert available == max(0, row[k.OFFER_SLOTS] - len(ordinals))
         assert 0 <= row[k.OFFER_SEEN] <= row[k.OFFER_MADE]
 
 
@@ -91,7 +95,7 @@ def _check_offers(columns: k.Columns) -> None:
     bits = columns[k.MODEL_SITES]
     behind_pairs, behind_sites = [], []
     for model, site in zip(*np.nonzero(pairs), strict=True):
-        behind_pairs += _chain(offers, int(pairs[model, site]), k.OFFER_NEXT)
+        behind_pairs += _chain(columns[k.ASKS], int(pairs[model, site]), k.ASK_NEXT)
         assert int(bits[model, site >> 6]) >> int(site & 63) & 1
     assert sum(int(word).bit_count() for word in bits.flat) == np.count_nonzero(pairs)
     for site in range(1, int(s[k.SITE_COUNT]) + 1):
@@ -164,6 +168,16 @@ def _check_heaps(columns: k.Columns) -> None:
             assert rows[entries[place][2], s[at + 5]] == place
             assert place == 1 or entries[place >> 1][:2] <= entries[place][:2]
             assert entries[place][0] > s[k.AT] or at in {k.SETTLE_HEAP, k.DISPUTE_HEAP}
+
+
+def _check_near(columns: k.Columns) -> None:
+    rtt, near = columns[k.RTT], columns[k.NEAR]
+    for metro, site in itertools.product(range(rtt.shape[0]), range(rtt.shape[1])):
+        kept = int(rtt[metro, site])
+        for band, bound_ms in enumerate(lists.BANDS_MS):
+            inside = kept >= 0 and (kept >> 1 <= 1000 * bound_ms or bound_ms == 0)
+            bits = int(near[k.BANDS * metro + band, site >> 6])
+            assert bits >> (site & 63) & 1 == inside
 
 
 def _check_campaigns(columns: k.Columns) -> None:

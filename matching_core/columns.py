@@ -5,13 +5,13 @@ table stands (matching_core/jit.py). Row 0 of a table is nobody: a link of 0 end
 
     s        [ scalars … | OFFERS: address, rows | FILLS: address, rows | … | heaps: six words each ]
 
-    sites    1 …            models 1 …                       campaigns 1 …
-               │               │   MODEL_SITES: one bit         │   CAMPAIGN_SITES: one bit per
-               │               │   per site with an offer       │   site that all its rules admit
-               │               └───────────┐   OPEN_SITES       │
-               │                           &  not halted  ──────&──▶ sites of one auction
-               │                                                      │ RTT[metro, site] + margin
-               └──▶ PAIRS[model, site] ─▶ offer ─▶ offer ─▶ 0  ◀──────┘ inside the budget?
+    MODEL_SITES     one bit per site with an offer of the model   ─┐
+    CAMPAIGN_SITES  one bit per site that all its rules admit     ─┤
+    NEAR            one bit per site whose round trip is inside   ─&─▶ sites of one auction
+                    the band of the budget, per origin            ─┤      │ RTT[metro, site] + margin
+    OPEN_SITES      one bit per site that is not halted           ─┘      │ inside the budget?
+                                                                          ▼
+                                           PAIRS[model, site] ─▶ offer ─▶ offer ─▶ 0
 
     offer    one row per name (site, offer), for ever; NAMES is the hash table from name to row
                └──▶ its fills above the largest `fills_seen` that were not released, by ordinal:
@@ -21,7 +21,7 @@ table stands (matching_core/jit.py). Row 0 of a table is nobody: a link of 0 end
              campaign; row 0 is the bid that is being auctioned
     heaps    what ends by time: offers, bids, leases, settlements, disputes (kernels/heap.py)
 
-An auction (kernels/bid.py) ANDs three bitmaps, looks up one row of round trips, and walks the few
+An auction (kernels/bid.py) ANDs four bitmaps, looks up one row of round trips, and walks the few
 offers behind the sites that are left, keeping the best and the best of another owner. Capacity that
 arrives (kernels/capacity.py) walks the bids that rest for its model.
 
@@ -34,7 +34,7 @@ import numpy as np
 import numpy.typing as npt
 
 from matching_core.event_rows import EVENT_WORDS
-from schemas import limits
+from schemas import limits, lists
 
 Array = npt.NDArray[Any]
 
@@ -56,15 +56,15 @@ _SCALARS: Final = 48
 (
     OPERATORS, BUYERS, MODELS, ADAPTERS, SITES, DEALS, DEAL_BUYERS, SETS, SET_ITEMS, ASNS,
     CAMPAIGNS, CAMPAIGN_OPERATORS, CAMPAIGN_SITES, MODEL_SITES, OPEN_SITES, PAIRS, RTT,
-    NAMES, AGENTS, OFFERS, RESTS_TABLE, FILLS, FILL_INDEX, SUMS, WINNERS, EVENTS, INBOX,
-) = range(_SCALARS, _SCALARS + 54, 2)  # fmt: skip
+    NEAR, NAMES, AGENTS, OFFERS, ASKS, RESTS_TABLE, FILLS, FILL_INDEX, SUMS, WINNERS, EVENTS, INBOX,
+) = range(_SCALARS, _SCALARS + 58, 2)  # fmt: skip
 # A heap has four words more: its size, and the table, its row words and the word of a row that
 # keeps the row's place in the heap (0 = not in it).
 (
     OFFER_HEAP, REST_HEAP, LEASE_HEAP, SETTLE_HEAP, DISPUTE_HEAP, CONCERNED_HEAP, CANDIDATE_HEAP,
-) = range(_SCALARS + 54, _SCALARS + 54 + 42, 6)  # fmt: skip
+) = range(_SCALARS + 58, _SCALARS + 58 + 42, 6)  # fmt: skip
 HEAP_WORDS: Final = 3  # due, key, row
-STATE_WORDS: Final = _SCALARS + 54 + 42
+STATE_WORDS: Final = _SCALARS + 58 + 42
 
 # ----------------------------------------------------------------------------- words of a row
 COUNTRY_WORDS: Final = 11  # a set of countries: 676 pairs of letters and 0, one bit each
@@ -101,17 +101,19 @@ CAMPAIGN_SOVEREIGNTY: Final = CAMPAIGN_DATA + COUNTRY_WORDS
 CAMPAIGN_ROW: Final = 64
 RESIDENCY_SET, DATA_SET, SOVEREIGNTY_SET = 1, 2, 4  # bits of CAMPAIGN_RULES_SET
 
-# What an auction reads of an offer fills its first two cache lines; what tells that it cannot win, the
-# first.
-(OFFER_NEXT, OFFER_ASK_IN, OFFER_ASK_OUT, OFFER_ASK_SECOND, OFFER_DEAL, OFFER_AVAILABLE,
- OFFER_TTFT, OFFER_PREFILL,
- OFFER_COLD, OFFER_LOAD, OFFER_ADAPTERS, OFFER_ATTRIBUTES, OFFER_CAPABILITIES, OFFER_SPEED,
+# An offer is a row of ASKS and the row of OFFERS with the same number. ASKS has what most auctions
+# need to tell that it cannot win, one cache line in a table that stays in the cache; the first line
+# of OFFERS has what else an auction reads.
+(ASK_NEXT, ASK_IN, ASK_OUT, ASK_SECOND, ASK_DEAL, ASK_AVAILABLE, ASK_TTFT,
+ ASK_PREFILL) = range(8)  # fmt: skip
+ASK_ROW: Final = 8
+(OFFER_COLD, OFFER_LOAD, OFFER_ADAPTERS, OFFER_ATTRIBUTES, OFFER_CAPABILITIES, OFFER_SPEED,
  OFFER_CONTEXT, OFFER_PRIORITY,
  OFFER_SITE, OFFER_NUMBER, OFFER_MODEL, OFFER_SLOTS, OFFER_SEEN, OFFER_MADE, OFFER_IN_FLIGHT,
  OFFER_FIRST_FILL,
  OFFER_LAST_FILL, OFFER_STANDING, OFFER_EXPIRES, OFFER_PREVIOUS, OFFER_SITE_NEXT,
- OFFER_SITE_PREVIOUS, OFFER_PLACE, OFFER_CONCERNED) = range(32)  # fmt: skip
-OFFER_ROW: Final = 32
+ OFFER_SITE_PREVIOUS, OFFER_PLACE, OFFER_CONCERNED) = range(24)  # fmt: skip
+OFFER_ROW: Final = 24
 # OFFER_ATTRIBUTES: hardware 8, precision 8, contract 8, as in event_rows.
 
 (REST_BUYER, REST_AGENT, REST_BID, REST_CAMPAIGN, REST_ORIGIN, REST_ASN, REST_TOKENS_IN,
@@ -139,6 +141,7 @@ FILL_INDEX_ROW: Final = 3
 MAP_ROW: Final = 2  # NAMES, AGENTS: key, value; open addressing, 0 = empty
 WINNER_ROW: Final = 2  # bid, units
 INBOX_BYTES_PER_RECORD: Final = 96
+BANDS: Final = 8  # rows of NEAR per metro: metro × this + band; the last is not used
 UNREACHABLE: Final = -1  # RTT holds 2 × p99_us + estimate, or this
 
 OFFERS_PER_SITE_KEY: Final = 8_192  # key of a name: site × this + offer
@@ -152,7 +155,8 @@ assert REST_MODEL_PREVIOUS + 4 <= REST_ROW
 assert CAMPAIGN_SOVEREIGNTY + COUNTRY_WORDS <= CAMPAIGN_ROW
 assert SITE_DATA + COUNTRY_WORDS <= SITE_ROW
 assert OPERATOR_CONTROL + COUNTRY_WORDS <= OPERATOR_ROW
-assert MODEL_CARDS + 3 * 7 <= MODEL_ROW
+assert MODEL_CARDS + 3 * len(lists.BANDS_MS) <= MODEL_ROW
+assert len(lists.BANDS_MS) < BANDS
 
 # ----------------------------------------------------------------------------- allocation
 _I64, _U64, _I32, _U8 = np.int64, np.uint64, np.int32, np.uint8
@@ -176,9 +180,11 @@ _TABLES: Final[dict[int, tuple[str, Any, int | tuple[int], int]]] = {
     OPEN_SITES: ("open_sites", _U64, (SITE_WORDS,), 1),
     PAIRS: ("pairs", _I32, (SITE_CAPACITY,), 8),
     RTT: ("rtt", _I32, (SITE_CAPACITY,), 8),
+    NEAR: ("near", _U64, (SITE_WORDS,), 8 * BANDS),
     NAMES: ("names", _I64, MAP_ROW, 64),
     AGENTS: ("agents", _I64, MAP_ROW, 64),
     OFFERS: ("offers", _I64, OFFER_ROW, 32),
+    ASKS: ("asks", _I64, ASK_ROW, 32),
     RESTS_TABLE: ("rests", _I64, REST_ROW, 32),
     FILLS: ("fills", _I64, FILL_ROW, 64),
     FILL_INDEX: ("fill_index", _I32, FILL_INDEX_ROW, 64),
@@ -196,7 +202,8 @@ _TABLES: Final[dict[int, tuple[str, Any, int | tuple[int], int]]] = {
 }
 # What grows together: a heap has as many places as the table whose rows it orders.
 _GROWS_WITH: Final[dict[int, tuple[int, ...]]] = {
-    OFFERS: (OFFER_HEAP, CONCERNED_HEAP),
+    OFFERS: (ASKS, OFFER_HEAP, CONCERNED_HEAP),
+    RTT: (NEAR,),
     RESTS_TABLE: (REST_HEAP, CANDIDATE_HEAP, WINNERS),
     FILLS: (LEASE_HEAP, SETTLE_HEAP, DISPUTE_HEAP),
     DEALS: (DEAL_BUYERS,),
@@ -266,7 +273,8 @@ class Columns:
         while capacity < rows:
             capacity *= 2
         for part in (at, *_GROWS_WITH.get(at, ())):
-            self._resize(part, capacity, self._words(part))
+            rows_each = BANDS if part == NEAR else 1
+            self._resize(part, rows_each * capacity, self._words(part))
 
     def widen(self, scalar: int, count: int) -> None:
         """Let the tables with one column per site, operator or buyer have `count` columns more than 0.

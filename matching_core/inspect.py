@@ -23,15 +23,17 @@ _BOOK_WORDS: Final = {
     "site": k.OFFER_SITE,
     "offer": k.OFFER_NUMBER,
     "model": k.OFFER_MODEL,
-    "available": k.OFFER_AVAILABLE,
     "slots": k.OFFER_SLOTS,
-    "ttft_us": k.OFFER_TTFT,
-    "ask_in": k.OFFER_ASK_IN,
-    "ask_out": k.OFFER_ASK_OUT,
-    "ask_second": k.OFFER_ASK_SECOND,
-    "deal": k.OFFER_DEAL,
     "expires_at_ns": k.OFFER_EXPIRES,
     "cold_start_us": k.OFFER_COLD,
+}
+_ASK_WORDS: Final = {
+    "available": k.ASK_AVAILABLE,
+    "ttft_us": k.ASK_TTFT,
+    "ask_in": k.ASK_IN,
+    "ask_out": k.ASK_OUT,
+    "ask_second": k.ASK_SECOND,
+    "deal": k.ASK_DEAL,
 }
 
 
@@ -168,6 +170,8 @@ def book(columns: k.Columns) -> Array:
     found = np.zeros(len(live), BOOK_ROW)
     for name, word in _BOOK_WORDS.items():
         found[name] = offers[live, word]
+    for name, word in _ASK_WORDS.items():
+        found[name] = columns[k.ASKS][live, word]
     attributes = offers[live, k.OFFER_ATTRIBUTES]
     found["hardware"] = attributes & 255
     found["precision"] = attributes >> 8 & 255

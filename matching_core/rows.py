@@ -105,17 +105,17 @@ def _book(columns: k.Columns, names: Names) -> Iterator[Row]:
     ]
     for campaign in sorted(campaigns, key=lambda each: (each.buyer, each.campaign)):
         yield ("campaign", *struct_fields(campaign))
-    offers = columns[k.OFFERS]
+    offers, asks = columns[k.OFFERS], columns[k.ASKS]
     named = []
     for offer in range(1, int(columns.s[k.OFFER_ROWS])):
-        row = offers[offer].tolist()
-        named.append((names.name("site", row[k.OFFER_SITE]), row[k.OFFER_NUMBER], row))
+        row, ask = offers[offer].tolist(), asks[offer].tolist()
+        named.append((names.name("site", row[k.OFFER_SITE]), row[k.OFFER_NUMBER], row, ask))
     named.sort(key=lambda each: each[:2])
-    for site, _, row in named:
+    for site, _, row, ask in named:
         if row[k.OFFER_STANDING]:
-            fields = struct_fields(_offer_of(names, site, row), without=OFFER_FIELDS_LEFT_OUT)
+            fields = struct_fields(_offer_of(names, site, row, ask), without=OFFER_FIELDS_LEFT_OUT)
             yield ("offer", *fields, row[k.OFFER_PRIORITY], row[k.OFFER_EXPIRES])
-    for site, number, row in named:
+    for site, number, row, _ in named:
         ordinals = tuple(in_flight(columns, row[k.OFFER_FIRST_FILL]))
         yield ("name", site, number, row[k.OFFER_MADE], row[k.OFFER_SEEN], ordinals)
 
@@ -128,7 +128,7 @@ def in_flight(columns: k.Columns, fill: int) -> Iterator[int]:
         fill = int(fills[fill, k.FILL_NEXT])
 
 
-def _offer_of(names: Names, site: str, row: list[int]) -> c.Offer:
+def _offer_of(names: Names, site: str, row: list[int], ask: list[int]) -> c.Offer:
     attributes = row[k.OFFER_ATTRIBUTES]
     return c.Offer(
         at=0,
@@ -138,19 +138,19 @@ def _offer_of(names: Names, site: str, row: list[int]) -> c.Offer:
         hardware=lists.HARDWARE[attributes & 255],
         precision=lists.PRECISIONS[attributes >> 8 & 255],
         contract=lists.CONTRACTS[attributes >> 16 & 255],
-        ask_in=row[k.OFFER_ASK_IN],
-        ask_out=row[k.OFFER_ASK_OUT],
-        ask_second=row[k.OFFER_ASK_SECOND],
+        ask_in=ask[k.ASK_IN],
+        ask_out=ask[k.ASK_OUT],
+        ask_second=ask[k.ASK_SECOND],
         slots=row[k.OFFER_SLOTS],
-        ttft_us=row[k.OFFER_TTFT],
-        prefill_ns_per_token=row[k.OFFER_PREFILL],
+        ttft_us=ask[k.ASK_TTFT],
+        prefill_ns_per_token=ask[k.ASK_PREFILL],
         tokens_per_second=row[k.OFFER_SPEED],
         context_limit=row[k.OFFER_CONTEXT],
         cold_start_us=row[k.OFFER_COLD],
         adapters=names.adapter_set(row[k.OFFER_ADAPTERS]),
         adapter_load_us=row[k.OFFER_LOAD],
         capabilities=names_of(row[k.OFFER_CAPABILITIES], lists.CAPABILITIES),
-        deal=names.name("deal", row[k.OFFER_DEAL]),
+        deal=names.name("deal", ask[k.ASK_DEAL]),
         ttl_us=1,
     )
 

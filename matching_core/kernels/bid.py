@@ -54,6 +54,7 @@ def auction(s: Array) -> tuple[bool, int]:
     """
     rests = table(s, c.RESTS_TABLE, c.REST_ROW)
     offers = table(s, c.OFFERS, c.OFFER_ROW)
+    asks = table(s, c.ASKS, c.ASK_ROW)
     sites = table(s, c.SITES, c.SITE_ROW)
     models = table(s, c.MODELS, c.MODEL_ROW)
     campaigns = table(s, c.CAMPAIGNS, c.CAMPAIGN_ROW)
@@ -61,11 +62,13 @@ def auction(s: Array) -> tuple[bool, int]:
     model_sites = bits_table(s, c.MODEL_SITES, words)
     campaign_sites = bits_table(s, c.CAMPAIGN_SITES, words)
     open_sites = bits_table(s, c.OPEN_SITES, words)
+    near_sites = bits_table(s, c.NEAR, words)
     pairs = small_table(s, c.PAIRS, s[c.SITE_CAPACITY])
     rtt = small_table(s, c.RTT, s[c.SITE_CAPACITY])
     campaign = rests[0, c.REST_CAMPAIGN]
     origin = rests[0, c.REST_ORIGIN]
     budget = rests[0, c.REST_BUDGET]
+    near = c.BANDS * origin + rests[0, c.REST_BAND]
     ceiling = rests[0, c.REST_PRICE]
     peering = campaigns[campaign, c.CAMPAIGN_PEERING] != 0
     used_words = (s[c.SITE_COUNT] >> 6) + 1
@@ -83,17 +86,12 @@ def auction(s: Array) -> tuple[bool, int]:
         if models[model, c.MODEL_HALTS] != 0:
             continue
         for word in range(used_words):
-            bits = model_sites[model, word] & campaign_sites[campaign, word] & open_sites[0, word]
+            bits = model_sites[model, word] & campaign_sites[campaign, word]
+            bits &= near_sites[near, word] & open_sites[0, word]
             while bits != _ZERO:
                 site = 64 * word + lowest_bit(bits)
                 bits &= bits - _ONE
-                path_us = i64(rtt[origin, site])
-                if path_us < 0:
-                    continue
-                path_us >>= 1
-                if path_us > budget:  # most sites are too far: their row is not even looked at
-                    continue
-                path_us += sites[site, c.SITE_MARGIN]
+                path_us = (i64(rtt[origin, site]) >> 1) + sites[site, c.SITE_MARGIN]
                 if path_us > budget:
                     continue
                 peers = not peering or site_peers(s, site, rests[0, c.REST_ASN])
@@ -101,13 +99,13 @@ def auction(s: Array) -> tuple[bool, int]:
                 offer = i64(pairs[model, site])
                 while offer != 0:
                     here = offer
-                    offer = offers[here, c.OFFER_NEXT]
+                    offer = asks[here, c.ASK_NEXT]
                     # An open offer whose cost alone puts it behind the rival (or, in the winner's
                     # group, behind the winner) can change nothing any more.
-                    if winner != 0 and offers[here, c.OFFER_DEAL] == 0:
+                    if winner != 0 and asks[here, c.ASK_DEAL] == 0:
                         to_beat = winner_score if group == winner_group else rival_score
                         if (group == winner_group or rival != 0) and (
-                            ceiling - cost_of(rests, 0, offers, here) - markdown < to_beat
+                            ceiling - cost_of(rests, 0, asks, here) - markdown < to_beat
                         ):
                             continue
                     rule, score, latency, cost, cold = judge(
@@ -117,7 +115,7 @@ def auction(s: Array) -> tuple[bool, int]:
                         furthest = max(furthest, rule)
                         continue
                     priority = offers[here, c.OFFER_PRIORITY]
-                    if offers[here, c.OFFER_DEAL] != 0:
+                    if asks[here, c.ASK_DEAL] != 0:
                         if deal == 0 or better(
                             score, latency, priority,
                             deal_score, deal_latency, offers[deal, c.OFFER_PRIORITY],
@@ -186,7 +184,7 @@ def reason_of(s: Array, furthest: int) -> int:
 def _furthest_of(s: Array, furthest: int, enough: int, admitted: bool) -> int:
     """Look at live offers of the sites that the campaign's rules admit, or of the others."""
     rests = table(s, c.RESTS_TABLE, c.REST_ROW)
-    offers = table(s, c.OFFERS, c.OFFER_ROW)
+    asks = table(s, c.ASKS, c.ASK_ROW)
     sites = table(s, c.SITES, c.SITE_ROW)
     models = table(s, c.MODELS, c.MODEL_ROW)
     campaigns = table(s, c.CAMPAIGNS, c.CAMPAIGN_ROW)
@@ -228,7 +226,7 @@ def _furthest_of(s: Array, furthest: int, enough: int, admitted: bool) -> int:
                         furthest = rule
                         if furthest >= enough:
                             return furthest
-                    offer = offers[offer, c.OFFER_NEXT]
+                    offer = asks[offer, c.ASK_NEXT]
     return furthest
 
 

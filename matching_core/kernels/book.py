@@ -51,10 +51,11 @@ def offer_row(s: Array, site: int, number: int) -> int:
 
 
 @inner
-def set_available(offers: Array, offer: int) -> None:
+def set_available(s: Array, offer: int) -> None:
     """Count the slots again that may be sold."""
+    offers = table(s, c.OFFERS, c.OFFER_ROW)
     free = offers[offer, c.OFFER_SLOTS] - offers[offer, c.OFFER_IN_FLIGHT]
-    offers[offer, c.OFFER_AVAILABLE] = max(free, 0)
+    table(s, c.ASKS, c.ASK_ROW)[offer, c.ASK_AVAILABLE] = max(free, 0)
 
 
 @inner
@@ -72,7 +73,7 @@ def list_fill(s: Array, offer: int, fill: int) -> None:
         fills[last, c.FILL_NEXT] = fill
     offers[offer, c.OFFER_LAST_FILL] = fill
     offers[offer, c.OFFER_IN_FLIGHT] += 1
-    set_available(offers, offer)
+    set_available(s, offer)
 
 
 @inner
@@ -94,7 +95,7 @@ def unlist_fill(s: Array, fill: int) -> None:
         fills[after, c.FILL_PREVIOUS] = before
     fills[fill, c.FILL_LISTED] = 0
     offers[offer, c.OFFER_IN_FLIGHT] -= 1
-    set_available(offers, offer)
+    set_available(s, offer)
     free_fill(s, fill)
 
 
@@ -132,7 +133,7 @@ def link_offer(s: Array, offer: int) -> None:
     model, site = offers[offer, c.OFFER_MODEL], offers[offer, c.OFFER_SITE]
     first = i64(pairs[model, site])
     offers[offer, c.OFFER_PREVIOUS] = 0
-    offers[offer, c.OFFER_NEXT] = first
+    table(s, c.ASKS, c.ASK_ROW)[offer, c.ASK_NEXT] = first
     if first != 0:
         offers[first, c.OFFER_PREVIOUS] = offer
     pairs[model, site] = offer
@@ -153,11 +154,12 @@ def unlink_offer(s: Array, offer: int) -> None:
     offers = table(s, c.OFFERS, c.OFFER_ROW)
     pairs = small_table(s, c.PAIRS, s[c.SITE_CAPACITY])
     model, site = offers[offer, c.OFFER_MODEL], offers[offer, c.OFFER_SITE]
-    after, before = offers[offer, c.OFFER_NEXT], offers[offer, c.OFFER_PREVIOUS]
+    asks = table(s, c.ASKS, c.ASK_ROW)
+    after, before = asks[offer, c.ASK_NEXT], offers[offer, c.OFFER_PREVIOUS]
     if after != 0:
         offers[after, c.OFFER_PREVIOUS] = before
     if before != 0:
-        offers[before, c.OFFER_NEXT] = after
+        asks[before, c.ASK_NEXT] = after
     else:
         pairs[model, site] = after
         if after == 0:

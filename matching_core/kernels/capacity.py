@@ -50,7 +50,7 @@ def collect_candidates(s: Array, offer: int) -> None:
     rests = table(s, c.RESTS_TABLE, c.REST_ROW)
     offers = table(s, c.OFFERS, c.OFFER_ROW)
     model = offers[offer, c.OFFER_MODEL]
-    is_open = offers[offer, c.OFFER_DEAL] == 0
+    is_open = table(s, c.ASKS, c.ASK_ROW)[offer, c.ASK_DEAL] == 0
     link = table(s, c.MODELS, c.MODEL_ROW)[model, c.MODEL_FIRST_REST]
     while link != 0:
         rest = link >> 2
@@ -64,7 +64,7 @@ def collect_candidates(s: Array, offer: int) -> None:
 def sell_capacity(s: Array, offer: int) -> None:
     """Auction what an offer has available among the bids at rest (6b)."""
     offers = table(s, c.OFFERS, c.OFFER_ROW)
-    free = offers[offer, c.OFFER_AVAILABLE]
+    free = table(s, c.ASKS, c.ASK_ROW)[offer, c.ASK_AVAILABLE]
     if free < 1 or s[c.RESTS] == 0 or not offer_live(s, offer):
         return
     s[c.AUCTIONS] += 1
@@ -95,7 +95,7 @@ def sell_capacity(s: Array, offer: int) -> None:
                 second_group, second_score = group, score
     heap_clear(s, c.CANDIDATE_HEAP)
 
-    is_open = offers[offer, c.OFFER_DEAL] == 0
+    is_open = table(s, c.ASKS, c.ASK_ROW)[offer, c.ASK_DEAL] == 0
     for place in range(count):
         rest = winners[place, 0]
         group = buyers[rests[rest, c.REST_BUYER], c.BUYER_GROUP]
@@ -147,7 +147,7 @@ def place_offer(s: Array, offer: int, fills_seen: int, ttl_us: int) -> None:
     """Let an offer whose columns were just written stand, with this command's priority; then 6b."""
     offers = table(s, c.OFFERS, c.OFFER_ROW)
     note_seen(s, offer, fills_seen)
-    set_available(offers, offer)
+    set_available(s, offer)
     offers[offer, c.OFFER_PRIORITY] = s[c.SEQ]
     expires = s[c.AT] + _NS_PER_US * ttl_us
     offers[offer, c.OFFER_EXPIRES] = expires

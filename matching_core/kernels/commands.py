@@ -10,7 +10,7 @@ import numpy as np
 
 from matching_core import columns as c
 from matching_core.event_rows import EVENT_WORDS
-from matching_core.jit import Array, i64, inner, pointer, small_table, table
+from matching_core.jit import Array, bits_table, i64, inner, pointer, small_table, table
 from matching_core.kernels import emit as e
 from matching_core.kernels.bid import clear_bid
 from matching_core.kernels.book import (
@@ -210,6 +210,7 @@ def do_offer(s: Array, place: int) -> None:
         reject_offer(s, records.OFFER, refusal, site, number)
         return
     offers = table(s, c.OFFERS, c.OFFER_ROW)
+    asks = table(s, c.ASKS, c.ASK_ROW)
     offer = offer_row(s, site, number)
     if offer == 0:
         offer = s[c.OFFER_ROWS]
@@ -220,18 +221,18 @@ def do_offer(s: Array, place: int) -> None:
     elif offers[offer, c.OFFER_STANDING] != 0:
         unlink_offer(s, offer)
     offers[offer, c.OFFER_MODEL] = i64(record["model"])
-    offers[offer, c.OFFER_ASK_IN] = record["ask_in"]
-    offers[offer, c.OFFER_ASK_OUT] = record["ask_out"]
-    offers[offer, c.OFFER_ASK_SECOND] = record["ask_second"]
-    offers[offer, c.OFFER_TTFT] = i64(record["ttft_us"])
-    offers[offer, c.OFFER_PREFILL] = i64(record["prefill_ns_per_token"])
+    asks[offer, c.ASK_IN] = record["ask_in"]
+    asks[offer, c.ASK_OUT] = record["ask_out"]
+    asks[offer, c.ASK_SECOND] = record["ask_second"]
+    asks[offer, c.ASK_TTFT] = i64(record["ttft_us"])
+    asks[offer, c.ASK_PREFILL] = i64(record["prefill_ns_per_token"])
     offers[offer, c.OFFER_SPEED] = i64(record["tokens_per_second"])
     offers[offer, c.OFFER_CONTEXT] = i64(record["context_limit"])
     offers[offer, c.OFFER_COLD] = i64(record["cold_start_us"])
     offers[offer, c.OFFER_LOAD] = i64(record["adapter_load_us"])
     offers[offer, c.OFFER_ADAPTERS] = i64(record["adapter_set"])
     offers[offer, c.OFFER_CAPABILITIES] = i64(record["capabilities"])
-    offers[offer, c.OFFER_DEAL] = i64(record["deal"])
+    asks[offer, c.ASK_DEAL] = i64(record["deal"])
     offers[offer, c.OFFER_SLOTS] = i64(record["slots"])
     offers[offer, c.OFFER_ATTRIBUTES] = (
         i64(record["hardware"]) | (i64(record["precision"]) << 8) | (i64(record["contract"]) << 16)
@@ -259,12 +260,13 @@ def do_refresh(s: Array, place: int) -> None:
     if refusal != 0:
         reject_offer(s, records.REFRESH, refusal, site, number)
         return
+    asks = table(s, c.ASKS, c.ASK_ROW)
     offers[offer, c.OFFER_SLOTS] = i64(record["slots"])
-    offers[offer, c.OFFER_TTFT] = i64(record["ttft_us"])
-    offers[offer, c.OFFER_PREFILL] = i64(record["prefill_ns_per_token"])
+    asks[offer, c.ASK_TTFT] = i64(record["ttft_us"])
+    asks[offer, c.ASK_PREFILL] = i64(record["prefill_ns_per_token"])
     offers[offer, c.OFFER_SPEED] = i64(record["tokens_per_second"])
     note_seen(s, offer, seen)
-    set_available(offers, offer)
+    set_available(s, offer)
     expire_at(s, offer, i64(record["ttl_us"]))
     sell_capacity(s, offer)
 
@@ -297,6 +299,14 @@ def do_rtt(s: Array, place: int) -> None:
     if p99_us != _NONE_U32:
         kept = 2 * p99_us + i64(record["estimate"])
     small_table(s, c.RTT, s[c.SITE_CAPACITY])[metro, site] = kept
+    near = bits_table(s, c.NEAR, s[c.SITE_WORDS])
+    bit = np.uint64(1) << np.uint64(site & 63)
+    for band in range(len(_BANDS_US) + 1):
+        inside = kept != c.UNREACHABLE and (band == len(_BANDS_US) or p99_us <= _BANDS_US[band])
+        if inside:
+            near[c.BANDS * metro + band, site >> 6] |= bit
+        else:
+            near[c.BANDS * metro + band, site >> 6] &= ~bit
 
 
 @inner

@@ -74,11 +74,11 @@ def price_of(rests: Array, bid: int, price_in: int, price_out: int, price_second
 
 
 @inner
-def cost_of(rests: Array, bid: int, offers: Array, offer: int) -> int:
+def cost_of(rests: Array, bid: int, asks: Array, offer: int) -> int:
     """Return `cost(b, o)`: what the bid's tokens and lease cost at the offer's asks."""
     return price_of(
         rests, bid,
-        offers[offer, c.OFFER_ASK_IN], offers[offer, c.OFFER_ASK_OUT], offers[offer, c.OFFER_ASK_SECOND],
+        asks[offer, c.ASK_IN], asks[offer, c.ASK_OUT], asks[offer, c.ASK_SECOND],
     )  # fmt: skip
 
 
@@ -106,10 +106,11 @@ def judge(
     offers = table(s, c.OFFERS, c.OFFER_ROW)
     campaigns = table(s, c.CAMPAIGNS, c.CAMPAIGN_ROW)
     campaign = rests[bid, c.REST_CAMPAIGN]
-    deal = offers[offer, c.OFFER_DEAL]
+    asks = table(s, c.ASKS, c.ASK_ROW)
+    deal = asks[offer, c.ASK_DEAL]
     if deal != 0 and not deal_admits(s, deal, rests[bid, c.REST_BUYER]):
         return NO_MODEL, 0, 0, 0, False
-    if offers[offer, c.OFFER_AVAILABLE] < 1:
+    if asks[offer, c.ASK_AVAILABLE] < 1:
         return NO_CAPACITY, 0, 0, 0, False
     start_us = offers[offer, c.OFFER_COLD]
     adapter = rests[bid, c.REST_ADAPTER]
@@ -146,11 +147,11 @@ def judge(
         return CONTEXT, 0, 0, 0, False
     if path_us < 0:
         return LATENCY, 0, 0, 0, False
-    prefill_us = tokens_in * offers[offer, c.OFFER_PREFILL] // 1000
-    latency_us = path_us + offers[offer, c.OFFER_TTFT] + prefill_us + start_us
+    prefill_us = tokens_in * asks[offer, c.ASK_PREFILL] // 1000
+    latency_us = path_us + asks[offer, c.ASK_TTFT] + prefill_us + start_us
     if latency_us > rests[bid, c.REST_BUDGET]:
         return LATENCY, 0, 0, 0, False
-    cost = cost_of(rests, bid, offers, offer)
+    cost = cost_of(rests, bid, asks, offer)
     slowness = ceil_div(campaigns[campaign, c.CAMPAIGN_TIME_VALUE] * latency_us, 1000)
     score = rests[bid, c.REST_PRICE] - markdown - slowness - cost
     if score < 0:
