@@ -145,14 +145,17 @@ class OperatorAgent:
         fills = events["fill"].tolist()
         for place, (kind, fill) in enumerate(zip(types, fills, strict=True)):
             if kind == _FILL:
-                self._listener.on_fill(self._fill_event(events[place]))
+                event = self._fill_event(events[place])
+                if event.site:  # the feed is the member's: another agent's sites are in it too
+                    self._listener.on_fill(event)
             elif kind in _CLOSING:
                 self._listener.on_closed(fill, records.EVENT_TYPES[kind])
             elif kind == _RELEASING:
                 self._listener.on_releasing(fill)
             elif kind == _EXPIRED:
                 site = self._site_names.get(int(events["site"][place]), "")
-                self._listener.on_offer_expired(site, int(events["offer"][place]))
+                if site:
+                    self._listener.on_offer_expired(site, int(events["offer"][place]))
 
     def _fill_event(self, row: np.void) -> FillEvent:
         return FillEvent(

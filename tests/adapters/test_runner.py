@@ -160,6 +160,25 @@ def test_what_was_given_back_is_not_started():
     play(scenario, engine=SimulatedEngine(reach_ns=200_000_000, speed=1_000))
 
 
+def test_fills_of_another_agents_site_are_in_the_feed_and_not_this_runners():
+    other = "lantern/paris-01"
+
+    async def scenario(scene):
+        exchange = scene.exchange
+        exchange.apply(msgspec.structs.replace(small.site(), site=other))
+        exchange.apply(c.Rtt(at=0, site=other, metro=small.METRO, p99_us=1_000))
+        exchange.apply(small.offer(site=other))
+        exchange.apply(small.campaign("small"))
+        bid = {"tokens_in": 1, "tokens_out": 1, "origin": small.METRO, "buyer": small.BUYER}
+        events = exchange.apply(c.Bid(at=0, bid=1, campaign="small", **bid))
+        assert events[0].site == other
+        scene.bid(2)
+        await until_async(lambda: scene.count("complete") == 1)
+        assert scene.count("start") == scene.runner.counts["fills"] == 1
+
+    play(scenario, engine=SimulatedEngine(reach_ns=0, speed=1_000))
+
+
 def test_offers_that_do_not_partition_their_engine_are_refused():
     class Greedy:
         read = staticmethod(price_list.read)
