@@ -169,8 +169,12 @@ def test_fills_of_another_agents_site_are_in_the_feed_and_not_this_runners():
         exchange.apply(c.Rtt(at=0, site=other, metro=small.METRO, p99_us=1_000))
         exchange.apply(small.offer(site=other))
         exchange.apply(small.campaign("small"))
-        bid = {"tokens_in": 1, "tokens_out": 1, "origin": small.METRO, "buyer": small.BUYER}
-        events = exchange.apply(c.Bid(at=0, bid=1, campaign="small", **bid))
+        events = exchange.apply(
+            c.Bid(
+                at=0, buyer=small.BUYER, bid=1, campaign="small", origin=small.METRO,
+                tokens_in=1, tokens_out=1,
+            )
+        )  # fmt: skip
         assert events[0].site == other
         scene.bid(2)
         await until_async(lambda: scene.count("complete") == 1)
