@@ -287,10 +287,14 @@ async def run(given: argparse.Namespace) -> Tally:
         bidding.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await bidding
-        left_s = given.seconds - given.bid_seconds if given.bid_seconds else ANSWER_S * 2
+        # Whoever stopped it early waits for the answers under way; else the drain has its whole time.
+        end_s = given.seconds if given.bid_seconds and not stopped.is_set() else 0.0
+        left_s = max(end_s - (time.monotonic_ns() - start_ns) / 1e9, 2 * ANSWER_S)
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(max(left_s, ANSWER_S)):
+            async with asyncio.timeout(left_s):
                 await crowd.finish()
+                if end_s:
+                    await stopped.wait()
         for helper in (*helpers, stop):
             helper.cancel()
     return tally
