@@ -185,7 +185,12 @@ class Policy(Struct, frozen=True, kw_only=True):
 
 # ----------------------------------------------------------------------------- the two functions
 class Adapter(Protocol):
-    """What a package of `ssp_adapters` exports as `ADAPTER` (a module with both functions will do)."""
+    """What a package of `ssp_adapters` exports as `ADAPTER` (a module with both functions will do).
+
+    One whose offers of a site follow from that site's engines and fills alone may say so by an attribute
+    `BY_SITE = True`: the runner then asks for the sites where something happened, not twice a second
+    for a fleet of hundreds.
+    """
 
     def read(self, samples: Samples) -> FleetState:
         """Turn what was observed into a fleet's state. Raises `AdapterError`."""

@@ -9,7 +9,7 @@ names the open fills by number alone; which of the ordinals they have does not m
 they are given the highest. From then on ordinals come with the events.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Final, NamedTuple
 
 from schemas.report import FillState, KnownFill
@@ -45,6 +45,7 @@ class FillBook:
 
     def __init__(self) -> None:
         self._offers: dict[Key, _Offer] = {}
+        self._changed: set[str] = set()
         self._known: dict[int, _Known] = {}
         # Fills that ended here but not yet at the exchange, and those that began here before the
         # event that names their ordinal came.
@@ -60,6 +61,7 @@ class FillBook:
         what they are, until then they count as leased.
         """
         told: list[tuple[int, bool]] = []
+        self._changed.add(site)
         for offer, made, open_fills in offers:
             entry = self._offers.setdefault((site, offer), _Offer())
             before = {
@@ -94,6 +96,7 @@ class FillBook:
         self._known[fill] = _Known((site, offer), ordinal)
         entry.states[ordinal] = self._early.pop(fill, "leased")
         entry.prune()
+        self._changed.add(site)
         return True
 
     def started(self, fill: int) -> None:
@@ -119,8 +122,13 @@ class FillBook:
             state != "ended" for entry in self._offers.values() for state in entry.states.values()
         )
 
-    def samples(self) -> tuple[OfferFills, ...]:
-        """Return the record as an adapter's `Samples` take it."""
+    def take_changed(self) -> set[str]:
+        """Return the sites of which something was noted since the last call."""
+        changed, self._changed = self._changed, set()
+        return changed
+
+    def samples(self, sites: Collection[str] | None = None) -> tuple[OfferFills, ...]:
+        """Return the record, or that of some sites, as an adapter's `Samples` take it."""
         return tuple(
             OfferFills(
                 site=site,
@@ -131,6 +139,7 @@ class FillBook:
                 settled_up_to=entry.settled,
             )
             for (site, offer), entry in sorted(self._offers.items())
+            if sites is None or site in sites
         )
 
     def _set(self, fill: int, state: FillState) -> None:
@@ -145,3 +154,4 @@ class FillBook:
         if known.ordinal > entry.settled and entry.states.get(known.ordinal) != "ended":
             entry.states[known.ordinal] = state
             entry.prune()
+            self._changed.add(known.key[0])

@@ -43,6 +43,7 @@ from ssp_adapters.serving import Done, Engine, Job
 _log: Final = logging.getLogger("curb.runner")
 _NS_PER_S: Final = 1_000_000_000
 _RETRY_S: Final = 1.0
+_WHOLE_NS: Final = 10 * _NS_PER_S
 _STATE: Final = REJECTED["state"]
 # Starts and completions within this go in one frame: the exchange answers frames, not records.
 _COALESCE_S: Final = 0.02
@@ -91,6 +92,10 @@ class Runner:
         self._agent: OperatorAgent | None = None
         self._documents: tuple[Sample, ...] | None = None
         self._fleet: FleetState | None = None
+        self._independent = bool(getattr(adapter, "BY_SITE", False))
+        self._by_site: dict[str, list[Offer]] = {}
+        self._whole_due_ns = 0
+        self._fault_stands = False
         self._figures: dict[Key, Offer] = {}
         self._orphans: list[int] = []
         self._look = asyncio.Event()
@@ -237,25 +242,49 @@ class Runner:
         return plan
 
     def _offers(self, documents: tuple[Sample, ...]) -> tuple[Offer, ...] | None:
-        fills = self.book.samples()
+        """Return every offer that should stand; None when the adapter's word cannot be taken."""
+        now_ns = self._clock_ns()
+        changed = self.book.take_changed()
         try:
+            if documents is not self._documents or self._fleet is None or self._fault_stands:
+                self._fleet = None
+                self._fleet = self._adapter.read(
+                    Samples(documents=documents, fills=self.book.samples())
+                )
+                self._documents = documents
+                self._by_site.clear()
             # `read` is pure and passes the fills through, so what it made of the same documents
-            # stands: a price list of a hundred sites is parsed when it changes, not twice a second.
-            if documents is self._documents and self._fleet is not None:
+            # stands. Where one site says nothing of another, only those are asked for where something
+            # happened; all of them now and then, for asks follow the hour too.
+            whole = not self._independent or not self._by_site or now_ns >= self._whole_due_ns
+            if whole:
+                fills = self.book.samples()
                 fleet = msgspec.structs.replace(self._fleet, fills=fills)
+                self._whole_due_ns = now_ns + _WHOLE_NS
             else:
-                fleet = self._adapter.read(Samples(documents=documents, fills=fills))
-                self._documents, self._fleet = documents, fleet
+                engines = tuple(e for e in self._fleet.engines if e.site in changed)
+                fleet = FleetState(engines=engines, fills=self.book.samples(changed))
             wanted = self._adapter.offers(fleet, self._policy, self._wall_ns())
         except AdapterError as error:
-            self._fault(str(error))
+            self._refuse(str(error))
             return None
         faults = overcommitted(fleet, wanted)
         if faults:
-            self._fault("; ".join(fault.explain() for fault in faults))
+            self._refuse("; ".join(fault.explain() for fault in faults))
             return None
+        self._fault_stands = False
         self.last_fault = ""
-        return wanted
+        if whole:
+            self._by_site.clear()
+        for site in changed & self._by_site.keys():
+            self._by_site[site] = []
+        for offer in wanted:
+            self._by_site.setdefault(offer.site, []).append(offer)
+        return tuple(offer for site in sorted(self._by_site) for offer in self._by_site[site])
+
+    def _refuse(self, why: str) -> None:
+        self._fault_stands = True
+        self._fault(why)
 
     async def _note(
         self,

@@ -7,4 +7,6 @@ its KV cache's use nor its time to first token, so the site times its own traffi
 from ssp_adapters.llama_server.read import Engine, Traffic, read
 from ssp_adapters.yield_policy import offers
 
-__all__ = ["Engine", "Traffic", "offers", "read"]
+BY_SITE = True  # contract.Adapter
+
+__all__ = ["BY_SITE", "Engine", "Traffic", "offers", "read"]

@@ -7,4 +7,6 @@ facts where its numbers come from. Asks and tranches are the shared yield policy
 from ssp_adapters.price_list.read import read
 from ssp_adapters.yield_policy import offers
 
-__all__ = ["offers", "read"]
+BY_SITE = True  # contract.Adapter
+
+__all__ = ["BY_SITE", "offers", "read"]
