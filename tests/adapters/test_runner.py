@@ -2,6 +2,8 @@
 
 import asyncio
 import dataclasses
+import random
+from collections import Counter
 
 import msgspec
 import pytest
@@ -10,7 +12,7 @@ from schemas import commands as c
 from schemas.channel import SessionOverError
 from ssp_adapters import price_list
 from ssp_adapters.agent import OperatorAgent
-from ssp_adapters.contract import Policy, Sample
+from ssp_adapters.contract import Policy, Sample, Samples
 from ssp_adapters.demo.engine import SimulatedEngine
 from ssp_adapters.process import FeedPosition, FileSource, load_adapter
 from ssp_adapters.runner import Runner
@@ -257,6 +259,32 @@ def test_another_life_declines_what_the_last_one_left_started():
 
     with pytest.raises(SessionOverError, match="newer session"):
         play(scenario)  # the first life's: it was taken over
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_looking_only_where_something_happened_gives_what_looking_everywhere_gives(seed):
+    print(f"seed {seed}")
+    draw = random.Random(seed)
+    sites = [f"lantern/{number}" for number in range(6)]
+    header, row = CSV.splitlines()
+    text = "\n".join([header, *(row.replace(small.SITE, site) for site in sites)])
+    source = TextSource(text)
+    runner = Runner(price_list, source, POLICY, clock_ns=lambda: 0, wall_ns=lambda: 0)
+    documents = source.documents
+    live: list[int] = []
+    made: Counter[tuple[str, int]] = Counter()
+    for fill in range(1, 400):
+        key = (draw.choice(sites), draw.choice((1, 2)))
+        made[key] += 1
+        runner.book.fill(*key, made[key], fill)
+        live.append(fill)
+        for _ in range(draw.randrange(3)):
+            if live:
+                gone = live.pop(draw.randrange(len(live)))
+                draw.choice((runner.book.started, runner.book.ended, runner.book.closed))(gone)
+        if draw.random() < 0.3:
+            fleet = price_list.read(Samples(documents=documents, fills=runner.book.samples()))
+            assert runner._offers(documents) == price_list.offers(fleet, POLICY, 0)
 
 
 def test_the_simulated_engine_serves_each_fill_once_for_as_long_as_its_offer_says():
