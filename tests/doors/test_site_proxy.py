@@ -227,6 +227,7 @@ def test_a_start_that_the_exchange_rejects_ends_the_stream_at_once(tmp_path):
             ended = "cut"
         assert ended in {"cut", (403, ADMISSION["start"])}
         assert not held.go.is_set()  # the engine was still at it
+        held.go.set()
         await until_async(lambda: not scene.site.journal.owed)
         assert scene.site.engine.in_flight == 0
 

@@ -36,7 +36,7 @@ class ScriptedEngine:
             ("/v1/models", json.dumps({"data": [{"id": "engine-name"}]})),
         ):
             app.router.add_get(path, self._say(text))
-        self._runner = web.AppRunner(app, access_log=None)
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
         await self._runner.setup()
         site = web.TCPSite(self._runner, "127.0.0.1", 0)
         await site.start()
