@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import msgspec
 
+from dsp_sdk.directory import UnknownNameError
 from dsp_sdk.goal import rules_of
 from dsp_sdk.request import ServeError, SiteRequest
 from dsp_sdk.results import Fill
@@ -114,9 +115,7 @@ class Chat:
     async def __aiter__(self) -> AsyncIterator[str]:
         """Buy one slot and give the answer piece by piece."""
         client = self._client
-        campaign = self._campaign or await client.chat_campaign(
-            self._model, self._max_latency_us, self._max_usd, self._require
-        )
+        campaign = self._campaign or await self._register()
         for attempt in range(1, self._attempts + 1):
             result = await client.bid(
                 campaign,
@@ -139,6 +138,19 @@ class Chat:
                 return
             finally:
                 client.background(asyncio.ensure_future(self._settle(request)))
+
+    async def _register(self) -> str:
+        """Register the campaign of these terms, or find it registered; returns its name."""
+        directory = self._client.directory
+        model = await directory.detail("model", await directory.handle("model", self._model))
+        wanted = chat_campaign(
+            self._client.buyer, model, self._max_latency_us, self._max_usd, self._require
+        )
+        try:
+            await directory.handle("campaign", wanted.campaign)
+        except UnknownNameError:
+            await self._client.register(wanted)
+        return wanted.campaign
 
     def _make_request(self, fill: Fill) -> SiteRequest:
         body = {

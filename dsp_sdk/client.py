@@ -21,19 +21,21 @@ import msgspec
 import numpy as np
 import zmq
 
-from dsp_sdk.chat import Chat, Message, chat_campaign
+from dsp_sdk.chat import Chat, Message
 from dsp_sdk.directory import Directory, UnknownNameError
 from dsp_sdk.events import Events, FirstCopies
 from dsp_sdk.results import (
     BidResult,
     BidsResult,
     Fill,
+    accepted,
     bid_records,
     code_name,
+    fill_from,
     frame_bounds,
 )
 from dsp_sdk.tape import Tape
-from schemas import limits, lists, records
+from schemas import limits, records
 from schemas.bundle import Bundle, load_bundle
 from schemas.channel import (
     Answer,
@@ -229,22 +231,9 @@ class Client:
         result = []
         for row, record in zip(rows, array, strict=True):
             site = await self.site(row["site"])
-            result.append(
-                Fill(
-                    fill=row["fill"], bid=row["bid"], unit=row["unit"],
-                    operator=operators.get(row["operator"], ""), site=site.site,
-                    offer=row["offer"], model=models.get(row["model"], ""),
-                    hardware=lists.HARDWARE[row["hardware"]],
-                    precision=lists.PRECISIONS[row["precision"]],
-                    contract=lists.CONTRACTS[row["contract"]], tier=lists.TIERS[row["tier"]],
-                    tokens_in=row["tokens_in"], tokens_out=row["tokens_out"],
-                    price_nusd=row["price"], contested=bool(row["contested"]),
-                    cold=bool(row["cold"]), resting=bool(row["resting"]),
-                    latency_us=row["latency_us"], at_ns=row["at"],
-                    lease_until_ns=row["lease_until"], token=record["token"].tobytes(),
-                    endpoint=site.endpoint, endpoint_sha256=site.endpoint_sha256,
-                )
-            )  # fmt: skip
+            operator = operators.get(row["operator"], "")
+            model = models.get(row["model"], "")
+            result.append(fill_from(row, record["token"].tobytes(), operator, model, site))
         return tuple(result)
 
     async def site(self, handle: int, *, again: bool = False) -> Site:
@@ -257,11 +246,11 @@ class Client:
     async def cancel(self, bid: int) -> bool:
         """Take a bid at rest away; False when it is not at rest (any more)."""
         status = await self._one(records.BID_CANCEL, bid=bid)
-        return _accepted(status, _STATE)
+        return accepted(status, _STATE)
 
     async def cancel_all(self) -> None:
         """Take all bids at rest of this agent away."""
-        _accepted(await self._one(records.BIDS_CANCEL))
+        accepted(await self._one(records.BIDS_CANCEL))
 
     async def outcome(self, *, bid: int = 0, fill: int = 0) -> Outcome:
         """Ask what became of a bid of this agent, or of a fill: the way out of OutcomeUnknown."""
@@ -284,7 +273,7 @@ class Client:
                     records.COMPLETE, fill=fill, tokens_in=tokens_in, tokens_out=tokens_out,
                     ttft_us=min(ttft_us, limits.LATENCY_US_MAX),
                 )  # fmt: skip
-                if _accepted(status, _STATE):
+                if accepted(status, _STATE):
                     return True
             except OutcomeUnknownError:
                 pass
@@ -299,7 +288,7 @@ class Client:
 
     async def release(self, fill: int) -> bool:
         """Give a leased slot back; a start on its way still wins. False when it is not leased."""
-        return _accepted(await self._one(records.RELEASE, fill=fill), _STATE)
+        return accepted(await self._one(records.RELEASE, fill=fill), _STATE)
 
     async def release_many(self, fills: np.ndarray) -> np.ndarray:
         """Give leased slots back (fill numbers); returns STATUS records."""
@@ -345,19 +334,6 @@ class Client:
             attempts=attempts,
             options=options,
         )
-
-    async def chat_campaign(
-        self, model: str, max_latency_us: int, max_usd: float | None, words: tuple[str, ...]
-    ) -> str:
-        """Register, or find, the campaign of a chat with these terms; see `chat`."""
-        handle = await self.directory.handle("model", model)
-        detail = await self.directory.detail("model", handle)
-        wanted = chat_campaign(self.buyer, detail, max_latency_us, max_usd, words)
-        try:
-            await self.directory.handle("campaign", wanted.campaign)
-        except UnknownNameError:
-            return await self.register(wanted)
-        return wanted.campaign
 
     @property
     def http(self) -> aiohttp.ClientSession:
@@ -435,18 +411,6 @@ class Client:
             feed.close()
         await self.channel.close()
         self._context.term()
-
-
-def _accepted(status: np.void, *answers_no: int) -> bool:
-    """Tell whether a command was accepted; codes in `answers_no` say no, others raise."""
-    code = int(status["code"])
-    if code == 0:
-        return True
-    if code in answers_no:
-        return False
-    if code in REJECTED.values():
-        raise RejectedError(code, "")
-    raise RefusedError(code, "")
 
 
 class NoExchangeError(ConnectionError):

@@ -1,12 +1,15 @@
 """What bids get: one result as an object, many as arrays."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from schemas import records
-from schemas.reasons import NAME_OF_NO_FILL, NAME_OF_REFUSED, NAME_OF_REJECTED
+from schemas import lists, records
+from schemas.channel import RefusedError, RejectedError
+from schemas.commands import Site
+from schemas.reasons import NAME_OF_NO_FILL, NAME_OF_REFUSED, NAME_OF_REJECTED, REJECTED
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,3 +154,29 @@ def frame_bounds(quantities: np.ndarray, records_max: int, units_max: int) -> li
         bounds.append((start, end))
         start = end
     return bounds
+
+
+def fill_from(row: Mapping[str, Any], token: bytes, operator: str, model: str, site: Site) -> Fill:
+    """Return a FILL record, as plain values by field, as an object, with what its handles stand for."""
+    return Fill(
+        fill=row["fill"], bid=row["bid"], unit=row["unit"], operator=operator, site=site.site,
+        offer=row["offer"], model=model, hardware=lists.HARDWARE[row["hardware"]],
+        precision=lists.PRECISIONS[row["precision"]], contract=lists.CONTRACTS[row["contract"]],
+        tier=lists.TIERS[row["tier"]], tokens_in=row["tokens_in"], tokens_out=row["tokens_out"],
+        price_nusd=row["price"], contested=bool(row["contested"]), cold=bool(row["cold"]),
+        resting=bool(row["resting"]), latency_us=row["latency_us"], at_ns=row["at"],
+        lease_until_ns=row["lease_until"], token=token, endpoint=site.endpoint,
+        endpoint_sha256=site.endpoint_sha256,
+    )  # fmt: skip
+
+
+def accepted(status: np.void, *answers_no: int) -> bool:
+    """Tell whether a command was accepted; codes in `answers_no` say no, others raise."""
+    code = int(status["code"])
+    if code == 0:
+        return True
+    if code in answers_no:
+        return False
+    if code in REJECTED.values():
+        raise RejectedError(code, "")
+    raise RefusedError(code, "")

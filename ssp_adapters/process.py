@@ -9,11 +9,11 @@ Exit codes: 0 stopped by SIGTERM or SIGINT, 1 the session was refused or taken o
 
 import argparse
 import asyncio
-import importlib
 import json
 import logging
 import signal
 import sys
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,12 +23,15 @@ from schemas.bundle import Bundle, BundleError, load_bundle
 from schemas.channel import SessionOverError
 from schemas.link import LinkError
 from schemas.startup import refuse_optimised
+from ssp_adapters import llama_server, price_list
 from ssp_adapters.agent import OperatorAgent
 from ssp_adapters.contract import Policy, Sample
 from ssp_adapters.runner import Runner
 
 EXIT_SESSION: Final = 1
 EXIT_USAGE: Final = 2
+GROUP: Final = "curb.adapters"
+ADAPTERS: Final = {"llama_server": llama_server, "price_list": price_list}
 _FEED_FILE: Final = "feed.json"
 
 
@@ -113,20 +116,16 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def load_adapter(name: str) -> Any:
-    """Return the adapter of a package of `ssp_adapters`, which exports `read` and `offers`.
+    """Return an adapter by name: ours, or one that an installed package registers as `curb.adapters`.
 
     Raises:
         LookupError: there is none.
     """
-    if not name.isidentifier():
-        raise LookupError(f"no adapter {name!r}")
-    try:
-        module = importlib.import_module(f"ssp_adapters.{name}")
-    except ModuleNotFoundError:
-        raise LookupError(f"no adapter {name!r}") from None
-    if not (hasattr(module, "read") and hasattr(module, "offers")):
-        raise LookupError(f"no adapter {name!r}: ssp_adapters.{name} has no read and offers")
-    return module
+    if name in ADAPTERS:
+        return ADAPTERS[name]
+    for entry in entry_points(group=GROUP, name=name):
+        return entry.load()
+    raise LookupError(f"no adapter {name!r}; there are {', '.join(sorted(ADAPTERS))}")
 
 
 async def _run(bundle: Bundle, adapter: Any, policy: Policy, given: argparse.Namespace) -> int:

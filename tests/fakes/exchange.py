@@ -109,12 +109,12 @@ class FakeExchange:
         now_ns = time.monotonic_ns()
         for agent in self.agents.values():
             verdict = agent.session.poll(now_ns)
-            if verdict.act is Act.REPLY:
+            if verdict.act is Act.REPLY and not self.commands.closed:
                 self.commands.send(agent.session.peer, verdict.reply)
             elif verdict.act is Act.ENDED:
                 self._ended(agent, verdict.ended)
             beat = agent.feed.poll(now_ns)
-            if beat:
+            if beat and not self.event_door.closed:
                 self.event_door.send(agent.feed.peer, beat)
         for pump in self._pumps:
             pump.kick()
@@ -212,6 +212,8 @@ class FakeExchange:
         return row
 
     def _push(self):
+        if self.event_door.closed:
+            return
         for agent in self.agents.values():
             rows = self.events.get((agent.role, agent.member), [])
             while True:

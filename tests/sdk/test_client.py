@@ -104,6 +104,31 @@ def test_a_bid_at_rest_is_filled_later_and_told_once_by_the_events():
     run(scenario)
 
 
+def test_events_go_on_after_a_lost_connection_each_once_in_order():
+    async def scenario(exchange, market):
+        await market.register(small.campaign())
+        told = []
+        async with market.events() as events:
+            await events.subscribed()
+            for bid in range(1, 5):
+                exchange.apply(
+                    c.Bid(
+                        at=0, buyer=small.BUYER, agent=1, bid=bid, campaign="chat",
+                        origin=small.METRO, tokens_in=1, tokens_out=1,
+                    )
+                )  # fmt: skip
+                if bid == 2:
+                    exchange.drop_connections()
+            async for batch in events:
+                told += batch["fill"].tolist()
+                if len(told) == 4:
+                    break
+            assert events.last == 4
+        assert told == [1, 2, 3, 4]
+
+    run(scenario)
+
+
 def test_a_fill_is_completed_by_both_and_settled():
     async def scenario(exchange, market):
         await market.register(small.campaign())
