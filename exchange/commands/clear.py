@@ -88,7 +88,7 @@ def clear(
         raise typer.BadParameter(f"one of {', '.join(ENGINES)}", param_hint="--engine")
     core = new_market(engine)
     try:
-        with _open_input(market) as lines, _open_output(events) as output:
+        with _open_input(market) as lines, open_output(events) as output:
             summary = run(core, lines, "<stdin>" if market == STANDARD else market, output)
     except (MarketFileError, OSError) as error:
         sys.stderr.write(f"{error}\n")
@@ -132,7 +132,7 @@ def _open_input(path: str) -> contextlib.AbstractContextManager[BinaryIO]:
 
 
 @contextlib.contextmanager
-def _open_output(path: str | None) -> Iterator[Sink | None]:
+def open_output(path: str | None) -> Iterator[Sink | None]:
     """Give a file whose content appears under `path` all at once, or not at all on an error."""
     if path is None:
         yield None

@@ -165,7 +165,7 @@ class Living:
             self.offer(site, rng.randint(1, 2), rng.randint(0, 12), rng.randint(0, 3), **more)
         elif what == "bid":
             self.bid(buyer, rng.randint(0, 12), rng.randint(0, 1), quantity=rng.randint(1, 3),
-                     rest_us=rng.choice([0, 2_000_000]), campaign=rng.choice(["go", "go", "no"]))  # fmt: skip
+                     rest_us=rng.choice([0, 2_000_000]), bid=rng.choice([1, self.bids, self.bids + 1]))  # fmt: skip
         elif what == "end" and self.open_fills:
             self._end(self.open_fills[rng.choice(sorted(self.open_fills))])
         elif what == "cancel":

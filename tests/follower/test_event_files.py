@@ -83,12 +83,12 @@ def test_cut_at_every_byte_a_prefix_is_kept_and_the_rest_written_again(tmp_path)
         assert len(read_all(reader)) == 4 - kept  # the reader that stood there goes on
 
 
-def test_no_flipped_byte_is_read_as_another_event(tmp_path):
+def test_no_flipped_byte_is_read_as_another_event(tmp_path, long):
     made = batches(4)
     write(tmp_path, made, segment_bytes=10**6)
     (path,) = tmp_path.iterdir()
     whole = path.read_bytes()
-    for place in range(len(whole)):
+    for place in range(0, len(whole), 1 if long else 5):
         path.write_bytes(whole[:place] + bytes([whole[place] ^ 0x10]) + whole[place + 1 :])
         found = read_all(EventReader(tmp_path, MARKET))
         assert len(found) < 4

@@ -189,6 +189,13 @@ def stored(dsn, market=MARKET):
     return books
 
 
+def empty(dsn):
+    """Take the ledger away, as if the database were new."""
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute("SET client_min_messages = warning")
+        connection.execute("DROP SCHEMA IF EXISTS curb CASCADE")
+
+
 def dump(dsn):
     """Return every row of the ledger's tables, sorted: two databases hold the same or they do not."""
     tables = ("progress", "participants", "names", "words", "accounts", "postings", "transfers",

@@ -7,7 +7,6 @@ import threading
 from functools import partial
 
 import msgspec
-import psycopg
 import pytest
 
 from exchange import identity
@@ -15,7 +14,7 @@ from exchange.config import Config, PostgresSettings
 from exchange.follower.event_files import EventWriter
 from exchange.ledger import main
 from exchange.supervisor.postgres import PostgresServer
-from tests.ledger.story import MARKET, batches, dump, entries, fold, stored, tell
+from tests.ledger.story import MARKET, batches, dump, empty, entries, fold, stored, tell
 from tests.waiting import until
 
 
@@ -109,8 +108,7 @@ def test_an_empty_database_is_given_the_same_rows_again(served, dsn):
     with running(config):
         until(partial(reached, config, made[-1].end))
     before = dump(dsn)
-    with psycopg.connect(dsn, autocommit=True) as connection:
-        connection.execute("DROP SCHEMA curb CASCADE")
+    empty(dsn)
     (config.run_folder / main.STATUS_NAME).unlink()
     with running(config):
         until(partial(reached, config, made[-1].end))

@@ -1,0 +1,78 @@
+"""`curb replay`: run the journal of a data folder through a core again, offline.
+
+Exit codes: 0 done; 1 the journal is damaged (place and reason on standard error); 2 there is none, a
+file cannot be written, or wrong usage. On 1 and 2 the events file is untouched.
+"""
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Annotated, Final
+
+import msgspec
+import typer
+
+from exchange.commands.clear import Summary, open_output
+from exchange.commands.common import EXIT_FAILED, EXIT_USAGE, fail, load_config
+from matching_core.engines import COMPILED, ENGINES
+from matching_core.market_file import format_events
+from schemas import events as e
+from schemas.startup import refuse_optimised
+
+EPILOG: Final = "Exit codes: 0 done, 1 the journal is damaged, 2 no journal, or wrong usage."
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command(epilog=EPILOG)
+def replay(
+    data: Annotated[Path, typer.Argument(help="The data folder.")],
+    *,
+    events: Annotated[
+        str | None, typer.Option(help="Where the events go; - is standard output.")
+    ] = None,
+    engine: Annotated[str, typer.Option(help=f"One of: {', '.join(ENGINES)}.")] = COMPILED,
+    json_summary: Annotated[
+        bool, typer.Option("--json", help="The summary as JSON on standard output.")
+    ] = False,
+) -> None:
+    """Run the journal of a data folder through a core; it may be in use meanwhile."""
+    from exchange.commands.progress import bar
+    from exchange.follower.replay import NoJournal, extent
+    from exchange.follower.replay import replay as run
+    from exchange.journal.errors import JournalError
+
+    refuse_optimised()
+    if engine not in ENGINES:
+        raise typer.BadParameter(f"one of {', '.join(ENGINES)}", param_hint="--engine")
+    summary = Summary()
+    started = time.perf_counter()
+    try:
+        where = extent(load_config(data))
+        with open_output(events) as output, bar("replaying", where.end - where.first) as advance:
+
+            def happened(found: list[e.AnyEvent]) -> None:
+                for event in found:
+                    summary.count(event)
+                if output is not None and found:
+                    output.write(format_events(found))
+
+            core = run(where, engine, happened, advance)
+    except JournalError as error:
+        fail(str(error), EXIT_FAILED)
+    except (NoJournal, OSError) as error:
+        fail(str(error), EXIT_USAGE)
+    summary.commands = core.seq
+    summary.seconds = round(time.perf_counter() - started, 6)
+    summary.auctions_per_second = round(summary.auctions / max(summary.seconds, 1e-6))
+    summary.digest = core.digest()
+    if json_summary:
+        sys.stdout.write(json.dumps(msgspec.to_builtins(summary)) + "\n")
+    else:
+        typer.echo(
+            f"{summary.commands} commands, {summary.fills} fills, {summary.unfilled} unfilled, "
+            f"{summary.rejected} rejected, {summary.auctions_per_second} auctions/s, "
+            f"digest {summary.digest}",
+            err=True,
+        )
