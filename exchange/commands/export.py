@@ -2,8 +2,8 @@
 
 `curb clear` of what it writes gives the same events and the same digest as `curb replay`.
 
-Exit codes: 0 done; 1 the journal is damaged; 2 there is none, a file cannot be written, or wrong
-usage. On 1 and 2 the output file is untouched.
+Exit codes: 0 done; 1 the journal is missing or damaged, or a file cannot be written; 2 wrong usage. On
+1 and 2 the output file is untouched.
 """
 
 from pathlib import Path
@@ -13,11 +13,11 @@ import msgspec
 import typer
 
 from exchange.commands.clear import STANDARD, open_output
-from exchange.commands.common import EXIT_FAILED, EXIT_USAGE, fail, load_config
+from exchange.commands.common import EXIT_FAILED, fail, load_config
 from schemas.commands import AnyCommand
 from schemas.startup import refuse_optimised
 
-EPILOG: Final = "Exit codes: 0 done, 1 the journal is damaged, 2 no journal, or wrong usage."
+EPILOG: Final = "Exit codes: 0 done, 1 journal missing or damaged, or no output, 2 wrong usage."
 
 app = typer.Typer(add_completion=False)
 
@@ -62,7 +62,5 @@ def export(
                     sink.write(msgspec.json.encode(line) + b"\n")
 
             run(where, command, note, advance)
-    except JournalError as error:
+    except (JournalError, NoJournal, OSError) as error:
         fail(str(error), EXIT_FAILED)
-    except (NoJournal, OSError) as error:
-        fail(str(error), EXIT_USAGE)

@@ -1,7 +1,7 @@
 """`curb replay`: run the journal of a data folder through a core again, offline.
 
-Exit codes: 0 done; 1 the journal is damaged (place and reason on standard error); 2 there is none, a
-file cannot be written, or wrong usage. On 1 and 2 the events file is untouched.
+Exit codes: 0 done; 1 the journal is missing or damaged (place and reason on standard error), or a file
+cannot be written; 2 wrong usage. On 1 and 2 the events file is untouched.
 """
 
 import json
@@ -14,13 +14,13 @@ import msgspec
 import typer
 
 from exchange.commands.clear import Summary, open_output
-from exchange.commands.common import EXIT_FAILED, EXIT_USAGE, fail, load_config
+from exchange.commands.common import EXIT_FAILED, fail, load_config
 from matching_core.engines import COMPILED, ENGINES
 from matching_core.market_file import format_events
 from schemas import events as e
 from schemas.startup import refuse_optimised
 
-EPILOG: Final = "Exit codes: 0 done, 1 the journal is damaged, 2 no journal, or wrong usage."
+EPILOG: Final = "Exit codes: 0 done, 1 journal missing or damaged, or no output, 2 wrong usage."
 
 app = typer.Typer(add_completion=False)
 
@@ -59,10 +59,8 @@ def replay(
                     output.write(format_events(found))
 
             core = run(where, engine, happened, advance)
-    except JournalError as error:
+    except (JournalError, NoJournal, OSError) as error:
         fail(str(error), EXIT_FAILED)
-    except (NoJournal, OSError) as error:
-        fail(str(error), EXIT_USAGE)
     summary.commands = core.seq
     summary.seconds = round(time.perf_counter() - started, 6)
     summary.auctions_per_second = round(summary.auctions / max(summary.seconds, 1e-6))

@@ -6,7 +6,7 @@
 - The ledger's rows are the fold of the journal up to its position, and that is where the journal was
   when this began; accounts sum to zero and are what the core counts.
 
-Exit codes: 0 all agree; 1 something differs (each difference on a line); 2 no journal, wrong usage.
+Exit codes: 0 all agree; 1 something differs (each difference on a line) or cannot be read; 2 wrong usage.
 """
 
 import sys
@@ -18,11 +18,11 @@ import msgspec
 import typer
 from msgspec import Struct
 
-from exchange.commands.common import EXIT_FAILED, EXIT_USAGE, fail, load_config
+from exchange.commands.common import EXIT_FAILED, fail, load_config
 from exchange.config import Config
 from schemas.startup import refuse_optimised
 
-EPILOG: Final = "Exit codes: 0 all agree, 1 something differs, 2 no journal, or wrong usage."
+EPILOG: Final = "Exit codes: 0 all agree, 1 something differs or cannot be read, 2 wrong usage."
 POLL_S: Final = 0.05
 
 app = typer.Typer(add_completion=False)
@@ -68,7 +68,7 @@ def verify(
         report.journal_ok = False
         report.differences.append(f"journal: {error}")
     except (NoJournal, OSError) as error:
-        fail(str(error), EXIT_USAGE)
+        fail(str(error), EXIT_FAILED)
     if as_json:
         sys.stdout.write(msgspec.json.encode(report).decode() + "\n")
     else:
