@@ -9,6 +9,7 @@ whoever makes it faster shows that it still computes the same.
 import argparse
 import json
 import time
+from typing import Any
 
 import numpy as np
 
@@ -43,7 +44,7 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def measure(offers: int, sites: int, models: int, frames: int) -> dict[str, object]:
+def measure(offers: int, sites: int, models: int, frames: int) -> dict[str, Any]:
     """Return the figures of a market of that size."""
     started = time.perf_counter()
     warm_up()
@@ -56,6 +57,7 @@ def measure(offers: int, sites: int, models: int, frames: int) -> dict[str, obje
     kinds: dict[str, int] = {}
     spent = []
     half = frames // 2
+    busy = time.process_time()
     for buyer, batch in world.bids[:half]:
         at_ns += FRAME_NS
         begun = time.perf_counter()
@@ -64,6 +66,7 @@ def measure(offers: int, sites: int, models: int, frames: int) -> dict[str, obje
         numbers, counts = np.unique(as_rows(matrix)["type"], return_counts=True)
         for number, count in zip(numbers.tolist(), counts.tolist(), strict=True):
             kinds[EVENT_TYPES[number]] = kinds.get(EVENT_TYPES[number], 0) + count
+    busy = time.process_time() - busy
     digest = market.digest()
 
     singles = []
@@ -83,6 +86,7 @@ def measure(offers: int, sites: int, models: int, frames: int) -> dict[str, obje
         "auctions": half * FRAME,
         "us_per_auction": round(float(warm.mean()) / FRAME * 1e6, 3),
         "us_per_auction_median": round(float(np.median(warm)) / FRAME * 1e6, 3),
+        "cpu_us_per_auction": round(busy / (half * FRAME) * 1e6, 3),
         "auctions_per_s": round(FRAME / float(warm.mean())),
         "single_us_p50": round(float(np.percentile(micro, 50)), 2),
         "single_us_p99": round(float(np.percentile(micro, 99)), 2),

@@ -95,7 +95,7 @@ def _check_offers(columns: k.Columns) -> None:
     bits = columns[k.MODEL_SITES]
     behind_pairs, behind_sites = [], []
     for model, site in zip(*np.nonzero(pairs), strict=True):
-        behind_pairs += _chain(columns[k.ASKS], int(pairs[model, site]), k.ASK_NEXT)
+        behind_pairs += _chain(columns[k.CHAIN], int(pairs[model, site]), 0)
         assert int(bits[model, site >> 6]) >> int(site & 63) & 1
     assert sum(int(word).bit_count() for word in bits.flat) == np.count_nonzero(pairs)
     for site in range(1, int(s[k.SITE_COUNT]) + 1):

@@ -56,15 +56,16 @@ _SCALARS: Final = 48
 (
     OPERATORS, BUYERS, MODELS, ADAPTERS, SITES, DEALS, DEAL_BUYERS, SETS, SET_ITEMS, ASNS,
     CAMPAIGNS, CAMPAIGN_OPERATORS, CAMPAIGN_SITES, MODEL_SITES, OPEN_SITES, PAIRS, RTT,
-    NEAR, NAMES, AGENTS, OFFERS, ASKS, RESTS_TABLE, FILLS, FILL_INDEX, SUMS, WINNERS, EVENTS, INBOX,
-) = range(_SCALARS, _SCALARS + 58, 2)  # fmt: skip
+    NEAR, NAMES, AGENTS, OFFERS, ASKS, CHAIN, RESTS_TABLE, FILLS, FILL_INDEX, SUMS, WINNERS, FOUND,
+    EVENTS, INBOX,
+) = range(_SCALARS, _SCALARS + 62, 2)  # fmt: skip
 # A heap has four words more: its size, and the table, its row words and the word of a row that
 # keeps the row's place in the heap (0 = not in it).
 (
     OFFER_HEAP, REST_HEAP, LEASE_HEAP, SETTLE_HEAP, DISPUTE_HEAP, CONCERNED_HEAP, CANDIDATE_HEAP,
-) = range(_SCALARS + 58, _SCALARS + 58 + 42, 6)  # fmt: skip
+) = range(_SCALARS + 62, _SCALARS + 62 + 42, 6)  # fmt: skip
 HEAP_WORDS: Final = 3  # due, key, row
-STATE_WORDS: Final = _SCALARS + 58 + 42
+STATE_WORDS: Final = _SCALARS + 62 + 42
 
 # ----------------------------------------------------------------------------- words of a row
 COUNTRY_WORDS: Final = 11  # a set of countries: 676 pairs of letters and 0, one bit each
@@ -104,17 +105,24 @@ RESIDENCY_SET, DATA_SET, SOVEREIGNTY_SET = 1, 2, 4  # bits of CAMPAIGN_RULES_SET
 # An offer is a row of ASKS and the row of OFFERS with the same number. ASKS has what most auctions
 # need to tell that it cannot win, one cache line in a table that stays in the cache; the first line
 # of OFFERS has what else an auction reads.
-(ASK_NEXT, ASK_IN, ASK_OUT, ASK_SECOND, ASK_DEAL, ASK_AVAILABLE, ASK_TTFT,
- ASK_PREFILL) = range(8)  # fmt: skip
+(ASK_IN, ASK_OUT, ASK_SECOND, ASK_DEAL, ASK_AVAILABLE, ASK_TTFT, ASK_PREFILL,
+ ASK_ATTRIBUTES) = range(8)  # fmt: skip
 ASK_ROW: Final = 8
-(OFFER_COLD, OFFER_LOAD, OFFER_ADAPTERS, OFFER_ATTRIBUTES, OFFER_CAPABILITIES, OFFER_SPEED,
- OFFER_CONTEXT, OFFER_PRIORITY,
- OFFER_SITE, OFFER_NUMBER, OFFER_MODEL, OFFER_SLOTS, OFFER_SEEN, OFFER_MADE, OFFER_IN_FLIGHT,
- OFFER_FIRST_FILL,
- OFFER_LAST_FILL, OFFER_STANDING, OFFER_EXPIRES, OFFER_PREVIOUS, OFFER_SITE_NEXT,
- OFFER_SITE_PREVIOUS, OFFER_PLACE, OFFER_CONCERNED) = range(24)  # fmt: skip
+(OFFER_COLD, OFFER_LOAD, OFFER_ADAPTERS, OFFER_SPEED, OFFER_CONTEXT, OFFER_PRIORITY, OFFER_SITE,
+ OFFER_MODEL,
+ OFFER_NUMBER, OFFER_SLOTS, OFFER_SEEN, OFFER_MADE, OFFER_IN_FLIGHT, OFFER_FIRST_FILL,
+ OFFER_LAST_FILL, OFFER_STANDING,
+ OFFER_EXPIRES, OFFER_PREVIOUS, OFFER_SITE_NEXT, OFFER_SITE_PREVIOUS, OFFER_PLACE,
+ OFFER_CONCERNED) = range(22)  # fmt: skip
 OFFER_ROW: Final = 24
-# OFFER_ATTRIBUTES: hardware 8, precision 8, contract 8, as in event_rows.
+# ASK_ATTRIBUTES: hardware 8, precision 8, contract 8, as in event_rows, then capabilities.
+ATTRIBUTE_BITS: Final = 24
+CAPABILITIES_SHIFT: Final = 24
+# CHAIN, a table of its own so that it stays near: the next offer behind the same (model, site).
+# FOUND, the offers of one model that an auction looks at: row, site, and the score that its cost leaves
+# possible, never less than the true one.
+FOUND_OFFER, FOUND_SITE, FOUND_BOUND = range(3)
+FOUND_ROW: Final = 4
 
 (REST_BUYER, REST_AGENT, REST_BID, REST_CAMPAIGN, REST_ORIGIN, REST_ASN, REST_TOKENS_IN,
  REST_TOKENS_OUT, REST_ADAPTER, REST_LEASE_US, REST_BUDGET, REST_PRICE, REST_BAND, REST_UNITS,
@@ -185,11 +193,13 @@ _TABLES: Final[dict[int, tuple[str, Any, int | tuple[int], int]]] = {
     AGENTS: ("agents", _I64, MAP_ROW, 64),
     OFFERS: ("offers", _I64, OFFER_ROW, 32),
     ASKS: ("asks", _I64, ASK_ROW, 32),
+    CHAIN: ("chain", _I32, 1, 32),
     RESTS_TABLE: ("rests", _I64, REST_ROW, 32),
     FILLS: ("fills", _I64, FILL_ROW, 64),
     FILL_INDEX: ("fill_index", _I32, FILL_INDEX_ROW, 64),
     SUMS: ("sums", _U64, 1, 1),
     WINNERS: ("winners", _I64, WINNER_ROW, 32),
+    FOUND: ("found", _I64, FOUND_ROW, 32),
     EVENTS: ("events", _I64, EVENT_WORDS, 128),
     INBOX: ("inbox", _U8, INBOX_BYTES_PER_RECORD, 16),
     OFFER_HEAP: ("offer_heap", _I64, HEAP_WORDS, 32),
@@ -202,7 +212,7 @@ _TABLES: Final[dict[int, tuple[str, Any, int | tuple[int], int]]] = {
 }
 # What grows together: a heap has as many places as the table whose rows it orders.
 _GROWS_WITH: Final[dict[int, tuple[int, ...]]] = {
-    OFFERS: (ASKS, OFFER_HEAP, CONCERNED_HEAP),
+    OFFERS: (ASKS, CHAIN, FOUND, OFFER_HEAP, CONCERNED_HEAP),
     RTT: (NEAR,),
     RESTS_TABLE: (REST_HEAP, CANDIDATE_HEAP, WINNERS),
     FILLS: (LEASE_HEAP, SETTLE_HEAP, DISPUTE_HEAP),
@@ -219,7 +229,7 @@ _HEAPS: Final[dict[int, tuple[int, int, int]]] = {
     CONCERNED_HEAP: (OFFERS, OFFER_ROW, OFFER_CONCERNED),
     CANDIDATE_HEAP: (RESTS_TABLE, REST_ROW, REST_CANDIDATE),
 }
-_TRANSIENT: Final = (EVENTS, INBOX, WINNERS)  # mean nothing between two calls
+_TRANSIENT: Final = (EVENTS, INBOX, WINNERS, FOUND)  # mean nothing between two calls
 _FILLER: Final = {RTT: UNREACHABLE}  # other new memory is 0
 
 

@@ -172,7 +172,7 @@ def book(columns: k.Columns) -> Array:
         found[name] = offers[live, word]
     for name, word in _ASK_WORDS.items():
         found[name] = columns[k.ASKS][live, word]
-    attributes = offers[live, k.OFFER_ATTRIBUTES]
+    attributes = columns[k.ASKS][live, k.ASK_ATTRIBUTES]
     found["hardware"] = attributes & 255
     found["precision"] = attributes >> 8 & 255
     found["contract"] = attributes >> 16 & 255

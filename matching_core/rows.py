@@ -129,7 +129,7 @@ def in_flight(columns: k.Columns, fill: int) -> Iterator[int]:
 
 
 def _offer_of(names: Names, site: str, row: list[int], ask: list[int]) -> c.Offer:
-    attributes = row[k.OFFER_ATTRIBUTES]
+    attributes = ask[k.ASK_ATTRIBUTES]
     return c.Offer(
         at=0,
         site=site,
@@ -149,7 +149,7 @@ def _offer_of(names: Names, site: str, row: list[int], ask: list[int]) -> c.Offe
         cold_start_us=row[k.OFFER_COLD],
         adapters=names.adapter_set(row[k.OFFER_ADAPTERS]),
         adapter_load_us=row[k.OFFER_LOAD],
-        capabilities=names_of(row[k.OFFER_CAPABILITIES], lists.CAPABILITIES),
+        capabilities=names_of(attributes >> k.CAPABILITIES_SHIFT, lists.CAPABILITIES),
         deal=names.name("deal", ask[k.ASK_DEAL]),
         ttl_us=1,
     )

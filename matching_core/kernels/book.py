@@ -133,7 +133,7 @@ def link_offer(s: Array, offer: int) -> None:
     model, site = offers[offer, c.OFFER_MODEL], offers[offer, c.OFFER_SITE]
     first = i64(pairs[model, site])
     offers[offer, c.OFFER_PREVIOUS] = 0
-    table(s, c.ASKS, c.ASK_ROW)[offer, c.ASK_NEXT] = first
+    small_table(s, c.CHAIN, 1)[offer, 0] = first
     if first != 0:
         offers[first, c.OFFER_PREVIOUS] = offer
     pairs[model, site] = offer
@@ -154,12 +154,12 @@ def unlink_offer(s: Array, offer: int) -> None:
     offers = table(s, c.OFFERS, c.OFFER_ROW)
     pairs = small_table(s, c.PAIRS, s[c.SITE_CAPACITY])
     model, site = offers[offer, c.OFFER_MODEL], offers[offer, c.OFFER_SITE]
-    asks = table(s, c.ASKS, c.ASK_ROW)
-    after, before = asks[offer, c.ASK_NEXT], offers[offer, c.OFFER_PREVIOUS]
+    chain = small_table(s, c.CHAIN, 1)
+    after, before = i64(chain[offer, 0]), offers[offer, c.OFFER_PREVIOUS]
     if after != 0:
         offers[after, c.OFFER_PREVIOUS] = before
     if before != 0:
-        asks[before, c.ASK_NEXT] = after
+        chain[before, 0] = after
     else:
         pairs[model, site] = after
         if after == 0:

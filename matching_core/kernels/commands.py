@@ -231,11 +231,13 @@ def do_offer(s: Array, place: int) -> None:
     offers[offer, c.OFFER_COLD] = i64(record["cold_start_us"])
     offers[offer, c.OFFER_LOAD] = i64(record["adapter_load_us"])
     offers[offer, c.OFFER_ADAPTERS] = i64(record["adapter_set"])
-    offers[offer, c.OFFER_CAPABILITIES] = i64(record["capabilities"])
     asks[offer, c.ASK_DEAL] = i64(record["deal"])
     offers[offer, c.OFFER_SLOTS] = i64(record["slots"])
-    offers[offer, c.OFFER_ATTRIBUTES] = (
-        i64(record["hardware"]) | (i64(record["precision"]) << 8) | (i64(record["contract"]) << 16)
+    asks[offer, c.ASK_ATTRIBUTES] = (
+        i64(record["hardware"])
+        | (i64(record["precision"]) << 8)
+        | (i64(record["contract"]) << 16)
+        | (i64(record["capabilities"]) << c.CAPABILITIES_SHIFT)
     )
     place_offer(s, offer, i64(record["fills_seen"]), i64(record["ttl_us"]))
 

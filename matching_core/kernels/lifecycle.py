@@ -114,7 +114,8 @@ def make_fill(
     events[row, e.E_ADAPTER] = rests[bid, c.REST_ADAPTER]
     events[row, e.E_TOKENS_IN] = rests[bid, c.REST_TOKENS_IN]
     events[row, e.E_TOKENS_OUT] = rests[bid, c.REST_TOKENS_OUT]
-    attributes = offers[offer, c.OFFER_ATTRIBUTES]  # hardware, precision, contract
+    attributes = table(s, c.ASKS, c.ASK_ROW)[offer, c.ASK_ATTRIBUTES]
+    attributes &= (1 << c.ATTRIBUTE_BITS) - 1  # hardware, precision, contract
     attributes |= sites[site, c.SITE_TIER] << TIER_SHIFT
     attributes |= sites[site, c.SITE_COUNTRY] << COUNTRY_SHIFT
     attributes |= rests[bid, c.REST_BAND] << BAND_SHIFT

@@ -94,6 +94,24 @@ def card_of(s: Array, bid: int, model: int) -> int:
 
 
 @inner
+def attribute_rule(campaigns: Array, campaign: int, attributes: int) -> int:
+    """Return the first of rules 12 to 15 that an offer's packed attributes fail, or 0."""
+    wanted = campaigns[campaign, c.CAMPAIGN_CAPABILITIES]
+    if (attributes >> c.CAPABILITIES_SHIFT) & wanted != wanted:
+        return CAPABILITY
+    allowed = campaigns[campaign, c.CAMPAIGN_HARDWARE]
+    if allowed != 0 and (allowed >> (attributes & 255)) & 1 == 0:
+        return HARDWARE
+    allowed = campaigns[campaign, c.CAMPAIGN_PRECISIONS]
+    if allowed != 0 and (allowed >> ((attributes >> 8) & 255)) & 1 == 0:
+        return PRECISION
+    allowed = campaigns[campaign, c.CAMPAIGN_CONTRACTS]
+    if allowed != 0 and (allowed >> ((attributes >> 16) & 255)) & 1 == 0:
+        return CONTRACT
+    return ELIGIBLE
+
+
+@inner
 def judge(
     s: Array, bid: int, offer: int, markdown: int, site_rule: int, peers: bool, path_us: int
 ) -> tuple[int, int, int, int, bool]:
@@ -125,19 +143,9 @@ def judge(
         return COLD, 0, 0, 0, False
     if site_rule != 0:
         return site_rule, 0, 0, 0, False
-    wanted = campaigns[campaign, c.CAMPAIGN_CAPABILITIES]
-    if offers[offer, c.OFFER_CAPABILITIES] & wanted != wanted:
-        return CAPABILITY, 0, 0, 0, False
-    attributes = offers[offer, c.OFFER_ATTRIBUTES]
-    allowed = campaigns[campaign, c.CAMPAIGN_HARDWARE]
-    if allowed != 0 and (allowed >> (attributes & 255)) & 1 == 0:
-        return HARDWARE, 0, 0, 0, False
-    allowed = campaigns[campaign, c.CAMPAIGN_PRECISIONS]
-    if allowed != 0 and (allowed >> ((attributes >> 8) & 255)) & 1 == 0:
-        return PRECISION, 0, 0, 0, False
-    allowed = campaigns[campaign, c.CAMPAIGN_CONTRACTS]
-    if allowed != 0 and (allowed >> ((attributes >> 16) & 255)) & 1 == 0:
-        return CONTRACT, 0, 0, 0, False
+    failed = attribute_rule(campaigns, campaign, asks[offer, c.ASK_ATTRIBUTES])
+    if failed != 0:
+        return failed, 0, 0, 0, False
     if offers[offer, c.OFFER_SPEED] < campaigns[campaign, c.CAMPAIGN_SPEED]:
         return SPEED, 0, 0, 0, False
     if not peers:
