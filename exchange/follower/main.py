@@ -198,8 +198,8 @@ class Loop:
             "ledger_state": "" if ledger is None else ledger.state,
             "ledger_following": int(ledger is not None and ledger.state == "following"),
             "ledger_position": 0 if ledger is None else ledger.position,
-            "ledger_lag_bytes": durable - (0 if ledger is None else ledger.position),
-            "ledger_lag_commands": next_seq - (1 if ledger is None else ledger.next_seq),
+            "ledger_lag_bytes": max(durable - (0 if ledger is None else ledger.position), 0),
+            "ledger_lag_commands": max(next_seq - (1 if ledger is None else ledger.next_seq), 0),
         }
         # Ahead of the exchange's page: the journal was cut by hand, or its page is old.
         ready = durable >= summary["position"]
