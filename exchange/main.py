@@ -3,8 +3,10 @@
 import gc
 import threading
 import time
-from typing import Protocol
+from pathlib import Path
+from typing import Final, Protocol
 
+import msgspec
 import numpy as np
 import zmq
 
@@ -19,6 +21,8 @@ from exchange.sequencer import EXCHANGE_AGENT, Sequencer
 from matching_core.warm import warm_up
 from schemas.link import Doorkeeper, ServerLink
 from schemas.token import TokenMaker
+
+STATUS_NAME: Final = "exchange.json"  # in DATA/run, after an orderly stop
 
 
 class Reporter(Protocol):
@@ -72,16 +76,31 @@ def run(config: Config, stop: threading.Event, report: Reporter) -> None:
     # What was made until here lives as long as the process: the collector need not walk it again.
     gc.collect()
     gc.freeze()
+    last_word = config.run_folder / STATUS_NAME
+    last_word.unlink(missing_ok=True)
     report.ready()
     logger.info("ready", address=link.address, market=keys.market)
     try:
         serve(exchange, link, door, stop)
+        _leave_last_word(last_word, started)
     finally:
         started.page.counters[counters.READY] = np.uint64(0)
         link.close()
         door.close()
         context.term()
         started.writer.close()
+
+
+def _leave_last_word(path: Path, started: recovery.Started) -> None:
+    """Write the digest that the live state ended with, for `curb verify` to hold a replay against."""
+    market = started.applier.market
+    state = {
+        "state": "stopped",
+        "position": started.writer.durable,
+        "seq": market.seq,
+        "digest": market.digest(),
+    }
+    identity.write_private(path, msgspec.json.encode(state))
 
 
 def _enrol_host(keys: Identity, applier: JournalApplier, sequencer: Sequencer) -> None:

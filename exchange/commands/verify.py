@@ -1,7 +1,7 @@
 """`curb verify`: do journal, snapshots and ledger of a data folder agree?
 
 - The journal is read whole: every checksum, the chain, every command through the core.
-- Each snapshot of the follower, and the digest it left when it stopped, is the state that the journal
+- Each snapshot of the follower, and the digests that exchange and follower left when they stopped, is the state that the journal
   gives at that position.
 - The ledger's rows are the fold of the journal up to its position, and that is where the journal was
   when this began; accounts sum to zero and are what the core counts.
@@ -181,7 +181,6 @@ def _read(config: Config, where: Any, report: Report, check: Any) -> None:
 def _snapshots(config: Config, number: int, upto: int) -> list[tuple[int, str, str]]:
     """Return (position, what, digest) of the follower's snapshots and last words, by position."""
     from exchange import snapshots
-    from exchange.follower.main import STATUS_NAME
 
     found = []
     for path in snapshots.newest_first(config.snapshots_folder):
@@ -190,12 +189,13 @@ def _snapshots(config: Config, number: int, upto: int) -> list[tuple[int, str, s
         # One that another build wrote, or that is damaged, is passed over by everybody.
         if loaded.path == path and position <= upto:
             found.append((position, f"snapshot {path.name}", loaded.market.digest()))
-    try:
-        said = msgspec.json.decode((config.run_folder / STATUS_NAME).read_bytes())
-    except (OSError, msgspec.MsgspecError):
-        said = {}
-    if said.get("state") == "stopped" and said["position"] <= upto:
-        found.append((said["position"], "the follower's last digest", said["digest"]))
+    for process in ("exchange", "follower"):
+        try:
+            said = msgspec.json.decode((config.run_folder / f"{process}.json").read_bytes())
+        except (OSError, msgspec.MsgspecError):
+            continue  # it runs, or was killed: no last word
+        if said.get("state") == "stopped" and said["position"] <= upto:
+            found.append((said["position"], f"the {process}'s last digest", said["digest"]))
     return sorted(found)
 
 

@@ -16,6 +16,8 @@ from typing import Any, Final, Protocol
 import msgspec
 
 from exchange import config as configuration
+from exchange.commands.verify import Report
+from exchange.commands.verify import run as verify
 from exchange.config import Config
 from exchange.demo.floor import sync_floor_us
 from exchange.demo.stage import Actor, ActorFailed, Stage
@@ -32,6 +34,7 @@ DRAIN_S: Final = 8.0  # bids stop so long before the end
 OFFERS_MIN: Final = 2_000
 OFFERS_S_MAX: Final = 60.0
 CAUGHT_UP_S_MAX: Final = 60.0
+VERIFY_WAIT_S: Final = 10.0
 SIMULATED_SPEED: Final = 8  # of answers: the trace's hour passes in a minute
 MARKER: Final = ".curb-demo"
 VISITOR: Final = "visitor"  # the buyer whose bundle a second terminal may use
@@ -248,6 +251,11 @@ class Play:
         operators.stop()
         site.stop()
         summary = self._caught_up(service)
+        # Stopped before the books are checked: its last digest is what the replay is held against.
+        service.stop_processes()
+        self._screen.step("verifying journal, replay and ledger")
+        report = Report()
+        verify(self._config, report, dsn=service.postgres.dsn, wait_s=VERIFY_WAIT_S)
         return Outcome(
             seconds=seconds,
             offers_live=offers,
@@ -255,10 +263,25 @@ class Play:
             sites=self._world["sites"],
             summary=summary,
             buyers=buyers.last,
-            ledger_ok=False,
-            journal_ok=False,
+            ledger_ok=bool(report.ledger_ok),
+            journal_ok=report.journal_ok,
             sync_floor_us=floor,
+            problems=[*report.differences, *self._missing(report, summary, buyers.last)],
         )
+
+    def _missing(
+        self, report: Report, summary: dict[str, Any], buyers: dict[str, Any]
+    ) -> list[str]:
+        """Say which promises of the demo did not hold, beside what verify found."""
+        problems = []
+        if not buyers.get("real_completions"):
+            failures = buyers.get("real_failures") or summary["unfilled_by_reason"]
+            problems.append(f"the real site answered no request: {failures}")
+        if not buyers.get("final"):
+            problems.append("the buyers did not end in order")
+        if not summary["settled"]:
+            problems.append("no fill was settled")
+        return problems
 
     def _write_engine_facts(self, folder: Path) -> None:
         """Say what the operator of the real site says of its engine (ssp_adapters.llama_server)."""

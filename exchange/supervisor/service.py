@@ -111,10 +111,14 @@ class Service:
         except PostgresFailed as error:
             self._heard({"process": "postgres", "died": str(error)})
 
-    def stop(self) -> None:
-        """Stop in the order in which each one's input ends: exchange, follower, ledger, PostgreSQL."""
+    def stop_processes(self) -> None:
+        """Stop in the order in which each one's input ends: exchange, follower, ledger writer."""
         for name in _ORDER:
             self.processes[name].stop()
+
+    def stop(self) -> None:
+        """Stop the processes, then PostgreSQL."""
+        self.stop_processes()
         if self._reviving is not None:
             self._reviving.join()
         self.postgres.stop()
