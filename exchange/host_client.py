@@ -234,6 +234,10 @@ class HostClient:
 
     def _handle(self, events: list[ClientEvent]) -> None:
         for event in events:
+            # Why it ended comes behind what is lost by it, and is what a person wants to know.
+            if isinstance(event, Closed):
+                raise HostError(f"the exchange ended the session: {event.why}")
+        for event in events:
             match event:
                 case Opened(established=established):
                     self.established = established
@@ -245,8 +249,6 @@ class HostClient:
                     raise HostError(refused.why)
                 case Replied(message=message):
                     self._replies[getattr(message, "request", 0)] = message
-                case Closed(why=why):
-                    raise HostError(f"the exchange ended the session: {why}")
                 case OutcomeUnknown() | NotSent():
                     raise HostError("the exchange was restarted meanwhile: look, then try again")
                 case Answered(first=first, statuses=statuses):
