@@ -286,7 +286,14 @@ def test_a_client_comes_back_to_a_server_that_was_started_again(house):
 @pytest.mark.parametrize(
     "secret",
     ["", "x", " " * 40, "\u00e9" * 40, "%" * 40, SERVER[1] + "0"],
-    ids=["none", "short", "blank", "no ASCII", "no Z85", "long"],  # the last is drawn anew each time
+    ids=[
+        "none",
+        "short",
+        "blank",
+        "no ASCII",
+        "no Z85",
+        "long",
+    ],  # the last is drawn anew each time
 )
 def test_no_server_starts_without_a_curve_key(house, secret):
     for make in (ServerLink, FeedServer):
