@@ -14,7 +14,7 @@ from exchange import config as configuration
 from exchange.identity import IdentityError
 from exchange.supervisor.postgres import PostgresFailed
 from exchange.supervisor.processes import ProcessFailed
-from exchange.supervisor.service import Service, bundle_path
+from exchange.supervisor.service import Service, StartStopped, bundle_path
 
 app = typer.Typer(help="Run the exchange, follower, ledger writer and PostgreSQL of a data folder.")
 EXIT_FAILED: Final = 1
@@ -39,7 +39,7 @@ def serve(
         signal.signal(number, lambda *_: stop.set())
     say = _Reporter(as_json=as_json)
     try:
-        with Service(settings, config, say.heard) as service:
+        with Service(settings, config, say.heard, patient=True, stop=stop) as service:
             addresses = service.addresses
             say.ready(
                 {
@@ -53,6 +53,8 @@ def serve(
                 }
             )
             service.watch(stop)
+    except StartStopped:
+        return
     except configuration.ConfigError as error:
         typer.echo(f"curb serve: {error}", err=True)
         raise typer.Exit(EXIT_CONFIG) from None
@@ -75,6 +77,10 @@ class _Reporter:
             place = fields.get("log", "")
             self._console.print(
                 f"[red]{fields['process']}[/] ended ({fields['died']}), starting it again {place}"
+            )
+        elif "late" in fields:
+            self._console.print(
+                f"[yellow]{fields['process']}[/] is not ready yet; trading goes on. {fields['log']}"
             )
         elif "progress" in fields:
             self._console.print(

@@ -27,13 +27,23 @@ STATUS_NAME: Final = "status.json"
 POSTGRES_NAME: Final = "postgres.json"
 _TICK_S: Final = 0.1
 _ORDER: Final = ("exchange", "follower", "ledger")
+_OTHERS: Final = ("follower", "ledger")
+REVIVE_S: Final = 5.0  # between two attempts to start PostgreSQL
+LATE_S: Final = 10.0  # a patient start speaks of what is not ready by then, and goes on
+
+
+class StartStopped(RuntimeError):
+    """The service was told to stop before it served."""
 
 
 class Service:
     """Runs the processes of a data folder; use as a context manager or start/stop.
 
     `heard` is told every progress line of every process, `{"process": …, "progress": …}`.
-    Raises ProcessFailed naming the process and its log, PostgresFailed naming its own.
+    `patient`: only the exchange must come up. The others, and PostgreSQL, are tried again for as long
+    as it takes: trading waits for none of them (RELIABILITY.md, L1). Otherwise all of them must.
+    `stop`, once set, ends a start as well. Raises ProcessFailed naming the process and its log,
+    PostgresFailed naming its own, StartStopped.
     """
 
     def __init__(
@@ -41,13 +51,19 @@ class Service:
         config: Config,
         config_path: Path | None = None,
         heard: Callable[[dict[str, Any]], None] = lambda _: None,
+        *,
+        patient: bool = False,
+        stop: threading.Event | None = None,
     ) -> None:
         self.config = config
         self._config_path = config_path
         self._heard = heard
-        self._stop = threading.Event()
+        self._patient = patient
+        self._stop = threading.Event() if stop is None else stop
         self._lock: int | None = None
         self._reviving: threading.Thread | None = None
+        self._postgres_failed: PostgresFailed | None = None
+        self._revive_at = 0.0
         # The lock comes first: two that make the same folder's keys would each keep its own.
         self._take_lock()
         try:
@@ -73,17 +89,17 @@ class Service:
         """Start everything and return when it serves."""
         self.write_bundles()
         self.processes["exchange"].start()
-        self._heard({"process": "postgres", "progress": "starting", "done": 0, "total": 1})
-        dsn = self.postgres.start()
-        self._heard({"process": "postgres", "progress": "starting", "done": 1, "total": 1})
-        identity.write_private(
-            self.config.run_folder / POSTGRES_NAME, msgspec.json.encode({"dsn": dsn})
-        )
+        self._revive()
         self._await("exchange")
-        for name in ("follower", "ledger"):
+        if not self._patient:
+            self._await_postgres()
+        for name in _OTHERS:
             self.processes[name].start()
-        for name in ("follower", "ledger"):
-            self._await(name)
+        for name in _OTHERS:
+            if self._patient:
+                self._await_a_while(name)
+            else:
+                self._await(name)
         self._write_status()
 
     def watch(self, stop: threading.Event, tick: Callable[[], None] = lambda: None) -> None:
@@ -98,18 +114,33 @@ class Service:
             code = process.watch()
             if code is not None:
                 self._heard({"process": process.name, "died": code, "log": str(process.log)})
-        reviving = self._reviving is not None and self._reviving.is_alive()
-        if self.postgres.log_path is not None and self.postgres.pid is None and not reviving:
-            # On a thread: replaying its log may take minutes, and whoever else dies is not to wait.
-            self._reviving = threading.Thread(target=self._revive, daemon=True)
-            self._reviving.start()
+        ours = self.postgres.log_path is not None
+        if (ours and self.postgres.pid is None) or self._postgres_failed is not None:
+            self._revive()
         self._write_status()
 
     def _revive(self) -> None:
+        """Start PostgreSQL, on a thread: replaying its log may take minutes, and nobody is to wait."""
+        running = self._reviving is not None and self._reviving.is_alive()
+        if running or time.monotonic() < self._revive_at:
+            return
+        self._revive_at = time.monotonic() + REVIVE_S
+        self._reviving = threading.Thread(target=self._start_postgres, daemon=True)
+        self._reviving.start()
+
+    def _start_postgres(self) -> None:
+        self._heard({"process": "postgres", "progress": "starting", "done": 0, "total": 1})
         try:
-            self.postgres.start()
+            dsn = self.postgres.start()
         except PostgresFailed as error:
+            self._postgres_failed = error
             self._heard({"process": "postgres", "died": str(error)})
+            return
+        self._postgres_failed = None
+        identity.write_private(
+            self.config.run_folder / POSTGRES_NAME, msgspec.json.encode({"dsn": dsn})
+        )
+        self._heard({"process": "postgres", "progress": "starting", "done": 1, "total": 1})
 
     def stop_processes(self) -> None:
         """Stop in the order in which each one's input ends: exchange, follower, ledger writer."""
@@ -120,7 +151,7 @@ class Service:
         """Stop the processes, then PostgreSQL."""
         self.stop_processes()
         if self._reviving is not None:
-            self._reviving.join()
+            self._reviving.join(REVIVE_S)
         self.postgres.stop()
         (self.config.run_folder / STATUS_NAME).unlink(missing_ok=True)
         self._leave_lock()
@@ -163,10 +194,33 @@ class Service:
         process = self.processes[name]
         deadline = time.monotonic() + READY_S
         while not process.ready.wait(_TICK_S):
+            self._check_stop()
             if process.pid is None:
                 raise ProcessFailed(f"{name} ended before it was ready: see {process.log}")
             if time.monotonic() > deadline:
                 raise ProcessFailed(f"{name} is not ready after {READY_S:.0f} s: {process.log}")
+
+    def _await_a_while(self, name: str) -> None:
+        process = self.processes[name]
+        deadline = time.monotonic() + LATE_S
+        while not process.ready.wait(_TICK_S):
+            self._check_stop()
+            self.tend()
+            if time.monotonic() > deadline:
+                self._heard({"process": name, "late": True, "log": str(process.log)})
+                return
+
+    def _await_postgres(self) -> None:
+        assert self._reviving is not None
+        while self._reviving.is_alive():
+            self._check_stop()
+            self._reviving.join(_TICK_S)
+        if self._postgres_failed is not None:
+            raise self._postgres_failed
+
+    def _check_stop(self) -> None:
+        if self._stop.is_set():
+            raise StartStopped(f"{self.config.data}: stopped while it started")
 
     def _take_lock(self) -> None:
         for folder in (self.config.data, self.config.run_folder):
