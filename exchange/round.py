@@ -48,6 +48,9 @@ ROUND_UNITS_MAX: Final = 8_192
 # Sessions' silence and heartbeats are looked at this often: at thousands of agents the walk costs
 # more than an idle round, and the shortest of those times is a third of a second.
 TEND_NS: Final = 20_000_000
+# A round that took this long was not one: the process was held, or the disk. What members said
+# meanwhile is still on its way through the system's buffers when the next one begins.
+STALL_NS: Final = limits.HEARTBEAT_US * limits.NS_PER_US
 
 
 class Message(Protocol):
@@ -112,6 +115,8 @@ class Exchange:
         self._last_word: list[tuple[bytes, bytes]] = []  # notices of ended sessions
         self._mono_ns = clocks.monotonic_ns()
         self._tend_ns = self._mono_ns
+        self._listened_ns = self._mono_ns  # all that had arrived by then was read from the socket
+        self._deaf_until_ns = self._mono_ns
         self._units = 0  # of this round
         self._records = 0
         self._sessions = sum(1 for desk in desks if desk.session.due_ns is not None)
@@ -120,10 +125,15 @@ class Exchange:
     # ------------------------------------------------------------------------- the round
     def round(self) -> None:
         """Take what has arrived, make it durable, apply and answer it."""
-        started = self._mono_ns = self._clocks.monotonic_ns()
+        started = self._clocks.monotonic_ns()
+        if started - self._mono_ns > STALL_NS:
+            self._deaf_until_ns = started + STALL_NS
+        self._mono_ns = started
         self._sequencer.begin(self._clocks.now_ns())
         if not self._inbox:
             self._inbox.extend(self._link.drain(self._drain_messages))
+            if started >= self._deaf_until_ns:
+                self._listened_ns = started
         taken = self._units = self._records = 0
         while self._inbox and self._units < ROUND_UNITS_MAX:
             peer, frame = self._inbox.popleft()
@@ -405,10 +415,12 @@ class Exchange:
         if self._mono_ns < self._tend_ns:
             return
         self._tend_ns = self._mono_ns + TEND_NS
+        # Who was not listened to was not silent: heartbeats may lie in what is left for later rounds.
+        listened_ns = 0 if self._inbox else self._listened_ns
         for desk in self._desks:
             due = desk.session.due_ns
             if due is not None and due <= self._mono_ns:
-                verdict = desk.session.poll(self._mono_ns)
+                verdict = desk.session.poll(self._mono_ns, listened_ns)
                 if verdict.act is Act.REPLY:
                     self._count_sent(self._link.send(desk.session.peer, verdict.reply))
                 elif verdict.ended is not None:

@@ -79,19 +79,25 @@ class Watched:
         """Start again after a death, with growing waits; return the exit code of a new death."""
         if self._child is None:
             if time.monotonic() >= self._next_start_at:
-                self.start()
+                try:
+                    self.start()
+                except OSError:
+                    # No memory, no descriptor, no room for its log: whoever watches goes on.
+                    self._back_off()
             return None
         code = self._child.poll()
         if code is None:
             return None
-        now = time.monotonic()
-        if now - self._started_at > STEADY_S:
+        if time.monotonic() - self._started_at > STEADY_S:
             self._wait_s = RESTART_S_MIN
-        self._next_start_at = now + self._wait_s
-        self._wait_s = min(2 * self._wait_s, RESTART_S_MAX)
+        self._back_off()
         self._child = None
         self.ready.clear()
         return code
+
+    def _back_off(self) -> None:
+        self._next_start_at = time.monotonic() + self._wait_s
+        self._wait_s = min(2 * self._wait_s, RESTART_S_MAX)
 
     def stop(self) -> None:
         """Ask the child to stop, wait, and kill it when it does not."""

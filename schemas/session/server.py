@@ -176,11 +176,16 @@ class ServerSession:
             return silent
         return min(silent, self._sent_ns + _HEARTBEAT_NS)
 
-    def poll(self, now_ns: int) -> Verdict:
-        """Let time pass: a heartbeat to be sent to `peer`, or the end after too long a silence."""
+    def poll(self, now_ns: int, listened_ns: int | None = None) -> Verdict:
+        """Let time pass: a heartbeat to be sent to `peer`, or the end after too long a silence.
+
+        `listened_ns`: all that had arrived by then was given to `receive` (None: by now). Silence
+        is judged up to there: what waits unread may be this agent's word.
+        """
         if self.state is ServerState.CLOSED:
             return _NOTHING
-        if now_ns >= self._heard_ns + self.cancel_after_us * limits.NS_PER_US:
+        heard_all_ns = now_ns if listened_ns is None else listened_ns
+        if heard_all_ns >= self._heard_ns + self.cancel_after_us * limits.NS_PER_US:
             self._step(ServerInput.SILENCE)
             # Not for good: an agent that comes back after this may open a new session at once.
             why = "the session ended: silent for too long"

@@ -274,6 +274,37 @@ def test_silence_ends_a_session_once(town):
     assert len(ended) == 1
 
 
+def test_who_waits_unread_is_not_silent(town):
+    """M9. Goal: heartbeats behind others' messages, on a disk so slow that these take five seconds.
+
+    Method: orders, each a round of its own, and the heartbeat last; time passes between the rounds.
+    """
+    buyer, other = town.buyer(), town.buyer("bolt")
+    resting(buyer, town)
+    for _ in range(50):
+        other.post_order(campaign("acme"))  # refused: not its own
+    other.flush()
+    buyer.raw(encode_message(Heartbeat()))
+    buyer.asleep = True
+    while town.house.link.inbox or not town.house.exchange.idle:
+        town.house.pass_ns(SECOND // 10)
+        town.house.round()
+    town.house.live(1)
+    assert town.resting() == 1
+    town.house.live(4)
+    assert town.resting() == 0
+
+
+def test_nobody_was_silent_while_the_exchange_was_held(town):
+    """Goal: a process stopped for ten seconds finds its sockets empty at first; words are on their way."""
+    buyer = town.buyer()
+    resting(buyer, town)
+    town.house.pass_ns(10 * SECOND)
+    town.house.round()
+    town.house.live(4)  # the buyer speaks again within a quarter of a second
+    assert town.resting() == 1
+
+
 def test_cancel_after_is_the_sessions_own(town):
     buyer = town.buyer(cancel_after_us=10_000_000)
     resting(buyer, town)
