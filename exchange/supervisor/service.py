@@ -4,6 +4,7 @@ prepare ─► exchange ─► follower ─► ledger      each restarted alone 
    └────► PostgreSQL ─────────────────┘        the exchange waits for none of the others
 """
 
+import contextlib
 import fcntl
 import os
 import threading
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final, Literal, Self
 
 import msgspec
+import psycopg
 
 from exchange import identity, ports
 from exchange.config import Config
@@ -64,6 +66,7 @@ class Service:
         self._reviving: threading.Thread | None = None
         self._postgres_failed: PostgresFailed | None = None
         self._revive_at = 0.0
+        self._status = b""  # as the file has it
         # The lock comes first: two that make the same folder's keys would each keep its own.
         self._take_lock()
         try:
@@ -132,14 +135,16 @@ class Service:
         self._heard({"process": "postgres", "progress": "starting", "done": 0, "total": 1})
         try:
             dsn = self.postgres.start()
-        except PostgresFailed as error:
-            self._postgres_failed = error
-            self._heard({"process": "postgres", "died": str(error)})
+            # Said at each start: the port may be another than before.
+            identity.write_private(
+                self.config.run_folder / POSTGRES_NAME, msgspec.json.encode({"dsn": dsn})
+            )
+        except (PostgresFailed, OSError, psycopg.Error) as error:
+            failed = error if isinstance(error, PostgresFailed) else PostgresFailed(str(error))
+            self._postgres_failed = failed
+            self._heard({"process": "postgres", "died": str(failed)})
             return
         self._postgres_failed = None
-        identity.write_private(
-            self.config.run_folder / POSTGRES_NAME, msgspec.json.encode({"dsn": dsn})
-        )
         self._heard({"process": "postgres", "progress": "starting", "done": 1, "total": 1})
 
     def stop_processes(self) -> None:
@@ -252,10 +257,16 @@ class Service:
             },
             "postgres": {"pid": self.postgres.pid},
         }
+        raw = msgspec.json.encode(status)
+        if raw == self._status:
+            return
         path = self.config.run_folder / STATUS_NAME
         part = path.with_name(path.name + ".part")
-        part.write_bytes(msgspec.json.encode(status))
-        part.replace(path)
+        # On a full disk the file is old until there is room again; what it speaks of goes on.
+        with contextlib.suppress(OSError):
+            part.write_bytes(raw)
+            part.replace(path)
+            self._status = raw
 
 
 def bundle_path(config: Config, role: str) -> Path:

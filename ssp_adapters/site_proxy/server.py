@@ -139,6 +139,11 @@ class Door:
             await serving
         except EngineError as error:
             why = str(error)
+        except Exception as error:  # noqa: BLE001 -- the fill must come to an end
+            # Whatever it was: a fill that is neither completed nor declined holds its slot for ever.
+            _log.exception("fill %s", token.fill)
+            why = f"{type(error).__name__}: {error}"
+            passing.abort()
         except asyncio.CancelledError:
             if not (started.done() and not started.result()):
                 serving.cancel()

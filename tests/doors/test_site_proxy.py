@@ -4,10 +4,12 @@ import asyncio
 import json
 
 import aiohttp
+import pytest
 
 import dsp_sdk as curb
 from dsp_sdk.request import PATH, bearer, fingerprint
 from schemas import commands as c
+from schemas.chat import Meter
 from schemas.reasons import ADMISSION
 from schemas.records import EVENT_TYPES
 from schemas.token import Token
@@ -261,6 +263,30 @@ def test_slots_come_back_with_the_report_after_completion(tmp_path):
             for fill in fills:
                 assert (await scene.post(fill))[0] == 200
             await until_async(free_again)
+
+    play(tmp_path, scenario)
+
+
+def test_whatever_breaks_a_request_its_fill_comes_to_an_end(tmp_path):
+    """Goal: no error, not even one that nobody thought of, leaves a slot taken and a fill owed.
+
+    Method: a meter that fails at the first word, in the middle of an answer.
+    """
+
+    async def scenario(scene):
+        fill = await scene.fill()
+
+        def broken(*_):
+            raise ZeroDivisionError
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Meter, "event", broken)
+            with pytest.raises(aiohttp.ClientError):
+                await scene.post(fill)
+        await until_async(lambda: not scene.site.journal.owed)
+        assert scene.site.runner.book.open() == 0
+        assert scene.exchange.seen.count("complete") == 1
+        assert (await scene.post(await scene.fill()))[0] == 200
 
     play(tmp_path, scenario)
 
