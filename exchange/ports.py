@@ -4,6 +4,7 @@ A restarted exchange must be found where its clients look for it, so what was ch
 DATA/run/ports.json before anything is bound.
 """
 
+import contextlib
 import socket
 from pathlib import Path
 from typing import Final
@@ -36,19 +37,17 @@ def resolve(config: Config) -> Addresses:
         "tape": config.follower.tape_bind,
         "http": config.follower.http_bind,
     }
-    held: list[socket.socket] = []
     addresses = {}
-    for name, address in wanted.items():
-        if not address.endswith(":*"):
-            addresses[name] = address
-        elif chosen.get(name, "").startswith(address[:-1]):
-            addresses[name] = chosen[name]
-        else:
-            # Held until all are chosen, so that no two doors get one port.
-            held.append(_listener(name, address[:-2].removeprefix("tcp://")))
-            addresses[name] = f"{address[:-1]}{held[-1].getsockname()[1]}"
-    for listener in held:
-        listener.close()
+    with contextlib.ExitStack() as held:
+        for name, address in wanted.items():
+            if not address.endswith(":*"):
+                addresses[name] = address
+            elif chosen.get(name, "").startswith(address[:-1]):
+                addresses[name] = chosen[name]
+            else:
+                # Held until all are chosen, so that no two doors get one port.
+                listener = held.enter_context(_listener(name, address[:-2].removeprefix("tcp://")))
+                addresses[name] = f"{address[:-1]}{listener.getsockname()[1]}"
     result = Addresses(**addresses)
     if addresses != chosen:
         # Whole or not at all: half a file would mean new ports, where no client looks.

@@ -36,8 +36,8 @@ class Serving:
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
             env=os.environ | {"CURB_POSTGRES__DSN": NOWHERE} | environment,
         )  # fmt: skip
-        self.said = []
-        self.errors = []
+        self.said: list[str] = []
+        self.errors: list[str] = []
         self.threads = [
             threading.Thread(target=self._read, args=(self.child.stdout, self.said)),
             threading.Thread(target=self._read, args=(self.child.stderr, self.errors)),
@@ -108,7 +108,7 @@ def test_a_killed_exchange_is_started_again_where_its_clients_look(serving, tmp_
     one = serving()
     one.ready()
     config = Config(data=tmp_path / "data")
-    bundles = Folder.found_town(_Known(config))
+    bundles = Folder.found_town(_Known(config))  # type: ignore[arg-type]
     with Driver(bundles["acme"], cancel_after_us=60_000_000) as buyer:
         first = buyer.send(records.BID, bid_row(1, 1))
         buyer.quiet()
