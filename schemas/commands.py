@@ -247,7 +247,7 @@ def _check_scope(scope: str, name: str) -> None:
     if scope == "exchange" and name:
         raise FieldError("name", 'must be "" for the exchange')
     if scope != "exchange" and not name:
-        raise FieldError("name", f"a {scope} must be named")
+        raise FieldError("name", f"the {scope} must be named")
 
 
 class Halt(Command, frozen=True, kw_only=True, tag="halt"):
