@@ -209,7 +209,7 @@ def test_an_orders_command_is_judged_field_by_field():
     assert frames.decode_command(good) == Halt(at=0, scope="site", name="acme/one", by="verifier")
     for body, words in [
         ({"type": "halt", "at": 0, "scope": "moon", "by": "admin"}, "scope"),
-        ({"type": "halt", "at": 0, "scope": "site", "by": "admin"}, "name: a site must be named"),
+        ({"type": "halt", "at": 0, "scope": "site", "by": "admin"}, "name: the site must be named"),
         ({"type": "halt", "at": 0, "scope": "exchange", "by": "admin", "x": 1}, "unknown field"),
         ({"type": "moon", "at": 0}, "moon"),
         ({"at": 0}, "type"),
