@@ -3,14 +3,15 @@
 import dsp_sdk as curb
 
 async with curb.connect("buyer.bundle.json") as market:
-async for text in market.chat("smollm2-135m", "Say hello", max_latency_ms=5000):
-print(text, end="")
+    async for text in market.chat("smollm2-135m", "Say hello", max_latency_ms=5000):
+        print(text, end="")
 """
 
 from asyncio import run
 
 from dsp_sdk.chat import Chat
-from dsp_sdk.client import Client, NoExchangeError, connect
+from dsp_sdk.client import Client
+from dsp_sdk.connecting import NoExchangeError, connect
 from dsp_sdk.directory import UnknownNameError
 from dsp_sdk.events import Events, EventsClosedError, EventsMissedError
 from dsp_sdk.goal import Goal, GoalError, parse_goal

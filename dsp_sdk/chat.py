@@ -5,20 +5,18 @@ import hashlib
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from decimal import ROUND_CEILING, Decimal
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import Any, Final, Protocol, TypeAlias
 
+import aiohttp
 import msgspec
 
-from dsp_sdk.directory import UnknownNameError
+from dsp_sdk.directory import Directory, UnknownNameError
 from dsp_sdk.goal import rules_of
 from dsp_sdk.request import ServeError, SiteRequest
-from dsp_sdk.results import Fill
+from dsp_sdk.results import BidResult, Fill
 from schemas import limits
 from schemas.channel import ChannelError
-from schemas.commands import AnyCommand, Campaign, CampaignModel, Model
-
-if TYPE_CHECKING:
-    from dsp_sdk.client import Client
+from schemas.commands import AnyCommand, Campaign, CampaignModel, Model, Site
 
 Message: TypeAlias = Mapping[str, Any]
 # Without a tokenizer: a token of English has about four bytes, three leaves room for other scripts'
@@ -64,6 +62,40 @@ def chat_campaign(
     return msgspec.structs.replace(campaign, campaign=f"chat-{terms[:24]}")
 
 
+class Market(Protocol):
+    """What a chat needs of the client that it is bought through (`dsp_sdk.client.Client`)."""
+
+    directory: Directory
+
+    @property
+    def buyer(self) -> str:
+        """The member's name."""
+
+    @property
+    def http(self) -> aiohttp.ClientSession:
+        """The connections to sites."""
+
+    async def register(self, campaign: Campaign) -> str:
+        """Register a campaign."""
+
+    async def bid(
+        self, campaign: str, *, tokens_in: int, tokens_out: int, origin: str, max_latency_ms: float
+    ) -> BidResult:
+        """Bid for one slot."""
+
+    async def site(self, handle: int, *, again: bool) -> Site:
+        """Return what the directory says of a site."""
+
+    async def complete(self, fill: int, *, tokens_in: int, tokens_out: int, ttft_us: int) -> bool:
+        """Report what this side metered."""
+
+    async def release(self, fill: int) -> bool:
+        """Give a leased slot back."""
+
+    def background(self, work: "asyncio.Future[None]") -> None:
+        """Keep a task until it is done."""
+
+
 class Chat:
     """A chat that is bought when it is iterated, once: `async for text in chat`.
 
@@ -74,7 +106,7 @@ class Chat:
 
     def __init__(
         self,
-        client: "Client",
+        client: Market,
         *,
         model: str,
         messages: str | Sequence[Message],

@@ -1,19 +1,12 @@
 """The buyer's client: campaigns, bids, fills, over one session that survives its connections.
 
-    async with connect("buyer.bundle.json") as market:
-        async for text in market.chat("smollm2-135m", "Say hello", max_latency_ms=5000):
-            print(text, end="")
-
 Everything here runs on the loop that connected. Money is nano-dollars, prices per token are
 pico-dollars (micro-dollars per million tokens), as everywhere in the market (MARKET.md §1).
 """
 
 import asyncio
-import os
 import time
-from collections.abc import Callable, Generator, Mapping, Sequence
-from pathlib import Path
-from types import TracebackType
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import aiohttp
@@ -36,24 +29,24 @@ from dsp_sdk.results import (
 )
 from dsp_sdk.tape import Tape
 from schemas import limits, records
-from schemas.bundle import Bundle, load_bundle
+from schemas.bundle import Bundle
 from schemas.channel import (
     Answer,
     Channel,
+    ChannelError,
+    NotSentError,
     OutcomeUnknownError,
     RefusedError,
     RejectedError,
     SessionOverError,
 )
 from schemas.commands import Campaign, CampaignEnd, Site
-from schemas.link import ClientLink, FeedClient, new_context
-from schemas.reasons import NAME_OF_NO_FILL, REJECTED
+from schemas.link import ClientLink, FeedClient
+from schemas.reasons import NAME_OF_NO_FILL, REFUSED, REJECTED
 from schemas.session.client import ClientSession
 from schemas.session.messages import Established, Outcome
 
 SOFTWARE: Final = "curb dsp_sdk 1"
-ORIGIN_VARIABLE: Final = "CURB_ORIGIN"
-CONNECT_S: Final = 10.0
 # A start is on its way from the site while the buyer already completes: it is asked again.
 _PATIENCE_S: Final = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2)
 _STATE: Final = REJECTED["state"]
@@ -191,8 +184,11 @@ class Client:
     async def bid_many(self, batch: np.ndarray) -> BidsResult:
         """Send BID records (see `bid_records`) in as few frames as they fit, and await all answers.
 
-        Numbers are given here: `batch["bid"]` is overwritten. A frame that was refused whole shows
-        its code in each of its statuses; one whose answer was lost is marked `unknown`.
+        Numbers are given here: `batch["bid"]` is overwritten. A frame that was refused whole, or never
+        left, shows its code in each of its statuses; one whose answer was lost is marked `unknown`.
+
+        Raises:
+            NotSentError, SessionOverError: not one frame was answered.
         """
         bounds = frame_bounds(
             batch["quantity"], limits.RECORDS_PER_FRAME_MAX, limits.UNITS_PER_FRAME_MAX
@@ -204,21 +200,28 @@ class Client:
             self._next_bid += len(batch)
             batch["bid"] = np.arange(first, first + len(batch), dtype=np.uint64)
             for start, end in bounds:
-                under_way.append(await self.channel.post(records.BID, batch[start:end]))
+                under_way.append(await self._posted(records.BID, batch[start:end]))
         statuses = np.zeros(len(batch), records.STATUS_RECORD)
         unknown = np.zeros(len(batch), np.bool_)
         fills: list[np.ndarray] = []
+        lost: ChannelError | None = None
         for (start, end), future in zip(bounds, under_way, strict=True):
             try:
                 answer = await future
-            except OutcomeUnknownError:
-                unknown[start:end] = True
-                continue
             except RefusedError as error:
                 statuses["code"][start:end] = error.code
-                continue
-            statuses[start:end] = answer.statuses
-            fills.append(answer.fills)
+            except NotSentError as error:
+                statuses["code"][start:end] = REFUSED["not_established"]
+                lost = error
+            except ChannelError as error:  # the answer is lost, or the session with it
+                unknown[start:end] = True
+                lost = None if isinstance(error, OutcomeUnknownError) else error
+            else:
+                statuses[start:end] = answer.statuses
+                fills.append(answer.fills)
+        # What other frames bought is the caller's, who could not give it back if it were not told.
+        if lost is not None and not fills:
+            raise lost
         got = np.concatenate(fills) if fills else np.zeros(0, records.FILL_RECORD)
         self._copies.note(got["fill"])
         return BidsResult(batch["bid"].copy(), statuses, got, unknown)
@@ -275,7 +278,7 @@ class Client:
                 )  # fmt: skip
                 if accepted(status, _STATE):
                     return True
-            except OutcomeUnknownError:
+            except (OutcomeUnknownError, NotSentError):
                 pass
             wait_s = next(waits, None)
             if wait_s is None:
@@ -385,6 +388,15 @@ class Client:
         self._tasks.add(work)
         work.add_done_callback(self._tasks.discard)
 
+    async def _posted(self, kind: int, batch: np.ndarray) -> "asyncio.Future[Answer]":
+        """Post a frame; of one that cannot be sent any more the future says so."""
+        try:
+            return await self.channel.post(kind, batch)
+        except SessionOverError as error:
+            future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+            future.set_exception(NotSentError(str(error)))
+            return future
+
     async def _one(self, kind: int, **fields: int) -> np.void:
         batch = np.zeros(1, records.COMMAND_RECORDS[kind])
         for name, value in fields.items():
@@ -411,79 +423,3 @@ class Client:
             feed.close()
         await self.channel.close()
         self._context.term()
-
-
-class NoExchangeError(ConnectionError):
-    """Say that nobody opened a session at an address in time."""
-
-
-def connect(
-    bundle: Bundle | Path | str,
-    *,
-    origin: str = "",
-    timeout_s: float = CONNECT_S,
-    cancel_after_ms: int = limits.CANCEL_AFTER_US_DEFAULT // 1_000,
-) -> "Connecting":
-    """Connect a buyer's agent by its bundle: `async with` the result, or await it.
-
-    `origin` is the metro that requests come from; else $CURB_ORIGIN, else the bundle's. When the
-    session was silent for `cancel_after_ms`, the exchange cancels this agent's bids at rest.
-
-    Raises (when entered):
-        BundleError: the file is no bundle. ValueError: it is not a buyer's.
-        NoExchangeError: nobody opened a session in time. SessionOverError: it was refused.
-    """
-    return Connecting(bundle, origin, timeout_s, 1_000 * cancel_after_ms)
-
-
-class Connecting:
-    """What `connect` returns: `async with` it, or await it and close the client yourself."""
-
-    def __init__(
-        self, bundle: Bundle | Path | str, origin: str, timeout_s: float, cancel_after_us: int
-    ) -> None:
-        self._bundle = bundle
-        self._origin = origin
-        self._timeout_s = timeout_s
-        self._cancel_after_us = cancel_after_us
-        self._client: Client | None = None
-
-    def __await__(self) -> Generator[Any, None, Client]:
-        """Connect."""
-        return self._connect().__await__()
-
-    async def _connect(self) -> Client:
-        given = self._bundle
-        bundle = given if isinstance(given, Bundle) else load_bundle(given)
-        if bundle.role != "buyer":
-            raise ValueError(f"{bundle!r} is not a buyer's bundle")
-        origin = self._origin or os.environ.get(ORIGIN_VARIABLE, "") or bundle.origin
-        client = Client(bundle, new_context(), origin, cancel_after_us=self._cancel_after_us)
-        try:
-            async with asyncio.timeout(self._timeout_s):
-                await client.channel.opened()
-        except TimeoutError:
-            await client.close()
-            raise NoExchangeError(
-                f"no session at {bundle.commands_address} within {self._timeout_s:g} s: the address "
-                "is wrong, the exchange is down, or this agent's key is not enrolled"
-            ) from None
-        except SessionOverError:
-            await client.close()
-            raise
-        self._client = client
-        return client
-
-    async def __aenter__(self) -> Client:
-        """Connect."""
-        return await self._connect()
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Close the client."""
-        if self._client is not None:
-            await self._client.close()

@@ -8,11 +8,13 @@ placing a request is local. How many to hold is the caller's: forecasting is not
 """
 
 import asyncio
+import contextlib
 import time
 from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, Self
 
+from dsp_sdk.directory import UnknownNameError
 from dsp_sdk.results import Fill
 from schemas.channel import ChannelError
 from schemas.limits import TOKEN_MARGIN_NS
@@ -97,8 +99,10 @@ class Pool:
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait({self._task})
-        while (fill := self.holdings.take(0)) is not None:
-            await self._client.release(fill.fill)
+        # A session that is over has nothing to give back: what is leased ends by itself.
+        with contextlib.suppress(ChannelError):
+            while (fill := self.holdings.take(0)) is not None:
+                await self._client.release(fill.fill)
 
     def take(self, not_operator: str = "") -> Fill | None:
         """Give out a fill at once, or None: then bid for one. `not_operator`: for a retry elsewhere."""
@@ -118,7 +122,8 @@ class Pool:
                 for fill in self.holdings.expired(self._clock_ns()):
                     await self._client.release(fill.fill)
                 await self._top_up()
-            except ChannelError as error:
+            except (ChannelError, UnknownNameError) as error:
+                # A campaign that was ended, too: it may be registered again under its name.
                 self.last_reason = str(error)
 
     async def _top_up(self) -> None:

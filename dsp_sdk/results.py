@@ -1,7 +1,7 @@
 """What bids get: one result as an object, many as arrays."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -41,7 +41,7 @@ class Fill:
     latency_us: int
     at_ns: int
     lease_until_ns: int
-    token: bytes
+    token: bytes = field(repr=False)  # whoever reads it in a log could use it
     endpoint: str
     endpoint_sha256: str
 

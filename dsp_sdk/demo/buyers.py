@@ -22,7 +22,8 @@ from typing import Any, Final
 import msgspec
 import numpy as np
 
-from dsp_sdk.client import Client, connect
+from dsp_sdk.client import Client
+from dsp_sdk.connecting import connect
 from dsp_sdk.demo.demand import Arrival, arrivals, buyers, until
 from dsp_sdk.demo.demand_buyers import REAL_BUYER, REAL_CAMPAIGN, REAL_TOKENS_IN, REAL_TOKENS_OUT
 from dsp_sdk.demo.demand_trace import Request, generate, read_trace, replay

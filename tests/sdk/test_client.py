@@ -9,7 +9,7 @@ import dsp_sdk as curb
 from schemas import commands as c
 from schemas import records
 from schemas.bundle import save_bundle
-from schemas.reasons import NO_FILL
+from schemas.reasons import NO_FILL, REFUSED
 from tests.fakes import market as small
 from tests.fakes.exchange import FakeExchange
 from tests.waiting import until_async
@@ -209,6 +209,46 @@ def test_an_answer_lost_with_its_session_is_outcome_unknown_and_query_tells():
             await bidding
         outcome = await market.outcome(bid=2)
         assert (outcome.known, outcome.fills) == (True, (2,))
+
+    run(scenario)
+
+
+def test_what_was_bought_before_the_session_ended_is_still_told():
+    """Goal: a fill that its buyer is not told of costs rent and serves nobody."""
+
+    async def scenario(exchange, market):
+        await market.register(small.campaign())
+        exchange.apply(small.offer(2, slots=2_000))
+        batch = curb.bid_records(1_024 + 10)  # two frames
+        batch["campaign"] = await market.directory.handle("campaign", "chat")
+        batch["origin"] = await market.directory.handle("metro", small.METRO)
+        batch["tokens_in"], batch["tokens_out"] = 10, 10
+        post = market.channel.post
+        frames = iter([post])
+
+        async def once(kind, array):
+            sent = next(frames, None)
+            if sent is None:
+                raise curb.SessionOverError(0, "taken over")
+            return await sent(kind, array)
+
+        market.channel.post = once
+        many = await market.bid_many(batch)
+        assert len(many.fills) == 1_024
+        assert many.statuses["code"][1_024:].tolist() == [REFUSED["not_established"]] * 10
+        with pytest.raises(curb.NotSentError):
+            await market.bid("chat", tokens_in=1, tokens_out=1)
+        market.channel.post = post
+
+    run(scenario)
+
+
+def test_a_fill_that_is_shown_does_not_show_its_token():
+    async def scenario(_exchange, market):
+        await market.register(small.campaign())
+        fill = (await market.bid("chat", tokens_in=1, tokens_out=1)).fill
+        assert "token=" not in repr(fill)
+        assert repr(fill.token) not in repr(fill)
 
     run(scenario)
 
