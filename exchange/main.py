@@ -4,7 +4,7 @@ import gc
 import threading
 import time
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final
 
 import msgspec
 import numpy as np
@@ -16,6 +16,7 @@ from exchange.config import Config
 from exchange.doors import Reads
 from exchange.gateway.desks import Desks
 from exchange.identity import HOST_AGENTS, Identity
+from exchange.report import Report
 from exchange.round import Clocks, Exchange, serve
 from exchange.sequencer import EXCHANGE_AGENT, Sequencer
 from matching_core.warm import warm_up
@@ -25,17 +26,7 @@ from schemas.token import TokenMaker
 STATUS_NAME: Final = "exchange.json"  # in DATA/run, after an orderly stop
 
 
-class Reporter(Protocol):
-    """Who is told how far the start is."""
-
-    def progress(self, text: str, done: int, total: int) -> None:
-        """Say what is being done."""
-
-    def ready(self) -> None:
-        """Say that sessions are served."""
-
-
-def run(config: Config, stop: threading.Event, report: Reporter) -> None:
+def run(config: Config, stop: threading.Event, report: Report) -> None:
     """Run the exchange of a data folder until `stop`; raises what ended it."""
     logger = logs.logger("exchange")
     keys = identity.load(config)

@@ -9,41 +9,16 @@ import argparse
 import signal
 import sys
 import threading
-from collections.abc import Callable
 from pathlib import Path
 from typing import Final
-
-import msgspec
 
 from exchange import config as configuration
 from exchange import logs
 from exchange.config import Config
+from exchange.report import Report
 from schemas.startup import refuse_optimised
 
 NAMES: Final = ("exchange", "follower", "ledger")
-
-
-class Report:
-    """Tells the supervisor how far a process is."""
-
-    def __init__(self, process: str, write: Callable[[str], object]) -> None:
-        self._process = process
-        self._write = write
-
-    def progress(self, text: str, done: int, total: int) -> None:
-        """Say what is being done and how much of it is left."""
-        self._line({"process": self._process, "progress": text, "done": done, "total": total})
-
-    def ready(self) -> None:
-        """Say that the process serves."""
-        self._line({"process": self._process, "ready": True})
-
-    def _line(self, fields: dict[str, object]) -> None:
-        try:
-            self._write(msgspec.json.encode(fields).decode() + "\n")
-        except BrokenPipeError:
-            # The supervisor is gone; that is for its own supervisor to notice.
-            return
 
 
 def run(name: str, config: Config, stop: threading.Event, report: Report) -> None:

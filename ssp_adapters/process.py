@@ -1,6 +1,6 @@
 """The process around a runner: arguments, files, signals, and what it says on standard output.
 
-    python -m ssp_adapters.runner --bundle BUNDLE --adapter price_list --document prices.csv
+    python -m ssp_adapters --bundle BUNDLE --adapter price_list --document prices.csv
         [--policy policy.json] [--simulate] [--speed 1] [--state FOLDER] [--interval 0.5] [--stats 1]
 
 Standard output has JSON lines: `{"ready": …}` once offers stand, then counts every `--stats` seconds.
@@ -85,7 +85,7 @@ class FeedPosition:
 def main(arguments: list[str] | None = None) -> int:
     """Run a runner until it is stopped; returns the exit code."""
     refuse_optimised()
-    parser = argparse.ArgumentParser(prog="python -m ssp_adapters.runner")
+    parser = argparse.ArgumentParser(prog="python -m ssp_adapters")
     parser.add_argument("--bundle", type=Path, required=True)
     parser.add_argument("--adapter", required=True, help="a package of ssp_adapters: price_list")
     parser.add_argument("--document", type=Path, action="append", default=[])

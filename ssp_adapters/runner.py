@@ -7,7 +7,7 @@
 Every `interval_s` it looks, and says only what changed. What an adapter cannot read or offers twice over
 is logged and not sent: offers that nobody can answer for expire by themselves.
 
-    python -m ssp_adapters.runner --bundle BUNDLE --adapter price_list --document prices.csv
+    python -m ssp_adapters --bundle BUNDLE --adapter price_list --document prices.csv
 """
 
 import asyncio
@@ -383,9 +383,3 @@ async def _until(stop: asyncio.Event) -> None:
 
 def _name(code: int) -> str:
     return NAME_OF_REFUSED.get(code) or NAME_OF_REJECTED.get(code, str(code))
-
-
-if __name__ == "__main__":
-    from ssp_adapters.process import main
-
-    raise SystemExit(main())

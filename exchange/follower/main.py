@@ -23,7 +23,7 @@ from exchange.follower.feeds import PublicBook, tape
 from exchange.follower.status import StatusServer
 from exchange.journal.page import PAGE_NAME, DurablePage
 from exchange.ledger.main import read_status
-from exchange.process import Report
+from exchange.report import Report
 from matching_core.warm import warm_up
 from schemas import frames, records
 from schemas.limits import RECORDS_PER_FRAME_MAX

@@ -19,7 +19,7 @@ from exchange import identity, logs
 from exchange.config import Config
 from exchange.follower.event_files import Batch, EventReader
 from exchange.ledger.writer import LedgerWriter, Progress, ProgressMoved, connector
-from exchange.process import Report
+from exchange.report import Report
 
 STATUS_NAME: Final = "ledger.json"
 POSTGRES_NAME: Final = "postgres.json"
