@@ -294,9 +294,9 @@ class Exchange:
     def _adapter_set(
         self, desk: Desk, peer: bytes, epoch: int, first: int, message: RegisterAdapters
     ) -> None:
+        self._gate.charge(desk, 1, self._mono_ns)
         if desk.agent.role not in MESSAGE_ROLES["register_adapters"]:
             raise Refusal("role", "register_adapters: operators only")
-        self._gate.charge(desk, 1, self._mono_ns)
         names = self._market.names
         if not message.adapters:
             raise Refusal("field", "adapters: a set has at least one")
@@ -318,6 +318,7 @@ class Exchange:
         self, desk: Desk, peer: bytes, epoch: int, first: int, message: MemberAdd | MemberRevoke
     ) -> None:
         """Add or revoke keys: the notes, then what they change at the desks."""
+        self._gate.charge(desk, 1, self._mono_ns)
         if desk.agent.role not in MESSAGE_ROLES["member_add"]:
             raise Refusal("role", "enrolment: the admin only")
         made = enrol(message, self._registry, self._market, self._gate)

@@ -72,7 +72,8 @@ class Gate:
         """Return the refusal code of each record, `int64[n]`; 0: it may be numbered."""
         kind, batch = frame.type, frame.records
         if desk.agent.role not in roles.HOT_ROLES[kind]:
-            return np.full(len(batch), REFUSED["role"], np.int64)
+            reason = "role" if self.in_rate(desk, frame.units, now_ns) else "rate"
+            return np.full(len(batch), REFUSED[reason], np.int64)
         codes = self._fields.check(kind, batch)
         if kind in roles.HOT_SITE_KINDS and desk.agent.role == "operator":
             # A handle out of range has its code already; 0 is nobody's site.
@@ -86,13 +87,19 @@ class Gate:
         return codes
 
     def order(self, desk: Desk, order: Order, now_ns: int) -> commands.AnyCommand:
-        """Return the command of an order that this sender may give; raises Refusal."""
+        """Return the command of an order that this sender may give; raises Refusal.
+
+        What is refused costs a round like anything else, so it is charged.
+        """
         try:
             command = decode_command(order)
         except CommandError as error:
+            self.charge(desk, 1, now_ns)
             raise Refusal("field", str(error)) from None
         agent = desk.agent
         refused = roles.check(agent.role, agent.member, agent.number, agent.sites, command)
+        if refused is not None or not isinstance(command, FREE_COMMANDS):
+            self.charge(desk, 1, now_ns)
         if refused is not None:
             raise Refusal(refused.reason, f"{commands.name_of(command)}: {refused.field}")
         name = commands.name_of(command)
@@ -103,8 +110,6 @@ class Gate:
             self.member(name, getattr(command, name))
         if isinstance(command, REGISTRATIONS):
             self.registration(agent.member, name)
-        if not isinstance(command, FREE_COMMANDS):
-            self.charge(desk, 1, now_ns)
         return command
 
     def member(self, role: str, member: str) -> None:

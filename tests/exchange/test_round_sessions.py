@@ -16,7 +16,15 @@ from schemas.session.client import (
     OutcomeUnknown,
     SessionEndedError,
 )
-from schemas.session.messages import Establish, Heartbeat, Lookup, Refused, Terminate
+from schemas.session.messages import (
+    Establish,
+    Heartbeat,
+    Lookup,
+    MemberRevoke,
+    Refused,
+    RegisterAdapters,
+    Terminate,
+)
 from tests.fakes.house import SECOND, Town, campaign, frame, offer
 
 
@@ -427,13 +435,25 @@ def test_far_over_the_rate_ends_the_session_and_cancels_what_it_left():
     assert len(ended) == 1
 
 
-def test_far_over_by_orders_ends_the_session_too():
+@pytest.mark.parametrize(
+    "message",
+    [
+        encode_order(campaign("acme", "again")),
+        encode_order(campaign("bolt")),  # not its own: refused, and a round all the same
+        encode_order(Halt(at=0, scope="exchange", by="admin")),
+        RegisterAdapters(adapters=("a",)),
+        MemberRevoke(member="bolt"),
+    ],
+    ids=["taken", "another's", "another's that would be free", "another role's", "the admin's"],
+)
+def test_far_over_by_messages_ends_the_session_too(message):
+    """Goal: whoever is refused for ever must not keep the loop busy with it."""
     town = Town(units_per_second=5)
     buyer = town.buyer()
-    for number in range(80):
+    for _ in range(80):
         if buyer.got(Closed):
             break
-        buyer.post(encode_order(campaign("acme", f"c{number}")))
+        buyer.post(message)
         town.house.settle()
     assert buyer.got(Closed)[0].code == REFUSED["rate"]
 
