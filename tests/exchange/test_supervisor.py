@@ -35,7 +35,7 @@ def watched(tmp_path):
 
 
 def test_a_child_is_ready_when_it_says_so_and_its_lines_are_heard(watched):
-    heard = []
+    heard: list[dict[str, object]] = []
     child = watched(READY, heard.append)
     child.start()
     until(child.ready.is_set)
