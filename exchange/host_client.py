@@ -21,7 +21,7 @@ from schemas import records
 from schemas.bundle import Bundle, load_bundle
 from schemas.commands import AnyCommand, Rtt
 from schemas.frames import ProtocolError, encode_order
-from schemas.limits import RECORDS_PER_FRAME_MAX
+from schemas.limits import MESSAGE_BYTES_MAX, RECORDS_PER_FRAME_MAX
 from schemas.link import ClientLink
 from schemas.session.client import (
     Answered,
@@ -139,10 +139,11 @@ class HostClient:
         """Send numbered messages and yield their answers in order."""
         waiting: deque[int] = deque()
         for message in messages:
+            # Large commands fill the window by their bytes before their number does.
+            while waiting and (len(waiting) >= _AHEAD or not self._session.room(MESSAGE_BYTES_MAX)):
+                yield self._answer(waiting.popleft())
             waiting.append(self._session.send_numbered(message))
             self._pump(0)
-            if len(waiting) >= _AHEAD:
-                yield self._answer(waiting.popleft())
         while waiting:
             yield self._answer(waiting.popleft())
 

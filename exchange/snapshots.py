@@ -80,11 +80,16 @@ def newest_first(folder: Path) -> list[Path]:
 
 
 def build() -> str:
-    """Return what must be equal for one process to read another's tables: the core's sources."""
-    package = Path(__file__).parent.parent / "matching_core"
+    """Return what must be equal for one process to read another's tables.
+
+    That is the sources of the core, of the registry, and of the closed lists whose places they hold.
+    """
+    home = Path(__file__).parent
     digest = hashlib.blake2b(digest_size=16)
-    for source in sorted(package.rglob("*.py")):
-        digest.update(source.read_bytes())
+    for package in (home.parent / "matching_core", home.parent / "schemas"):
+        for source in sorted(package.rglob("*.py")):
+            digest.update(source.read_bytes())
+    digest.update((home / "registry.py").read_bytes())
     return digest.hexdigest()
 
 
