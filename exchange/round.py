@@ -267,8 +267,7 @@ class Exchange:
         self._records += count
         self._units += frame.units
         self._counters[counters.RECORDS] += np.uint64(count)
-        accepted = np.flatnonzero(codes == 0)
-        refused = count - len(accepted)
+        refused = int(np.count_nonzero(codes))
         if refused:
             self._counters[counters.REFUSED] += np.uint64(refused)
             over = int(np.count_nonzero(codes == REFUSED["rate"]))
@@ -276,9 +275,8 @@ class Exchange:
                 return True
         index = desk.agent.index
         work = FrameWork(desk, peer, epoch, frame.first, kind, self._sequencer.at_ns, codes)
-        for part in _runs(accepted):
-            start = int(part[0])
-            batch = np.ascontiguousarray(frame.records[start : start + len(part)])
+        for start, end in _runs(codes) if refused else [(0, count)]:
+            batch = np.ascontiguousarray(frame.records[start:end])
             seq, payload = self._sequencer.frame(kind, batch, index, epoch, frame.first + start)
             work.runs.append(Run(start, seq, batch, payload))
         self._work.append(work)
@@ -449,11 +447,10 @@ class Exchange:
         words[buckets + counters.time_bucket(took_ns)] += np.uint64(1)
 
 
-def _runs(accepted: np.ndarray) -> list[np.ndarray]:
-    """Split places into stretches without gaps."""
-    if len(accepted) == 0:
-        return []
-    return np.split(accepted, np.flatnonzero(np.diff(accepted) > 1) + 1)
+def _runs(codes: np.ndarray) -> list[tuple[int, int]]:
+    """Return (first, end) of the stretches of records that were not refused."""
+    edges = np.flatnonzero(np.diff(np.concatenate(([1], codes != 0, [1]))))
+    return [(int(first), int(end)) for first, end in edges.reshape(-1, 2)]
 
 
 def serve(exchange: Exchange, link: ServerLink, door: Doorkeeper, stop: threading.Event) -> None:
