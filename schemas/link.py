@@ -28,7 +28,9 @@ _HEARTBEAT_MS: Final = limits.HEARTBEAT_US // 1000
 _SILENCE_MS: Final = limits.HEARTBEATS_MISSED * _HEARTBEAT_MS
 _HANDSHAKE_MS: Final = 2_000
 _RECONNECT_MS: Final = 100
-_RECONNECT_MS_MAX: Final = 10_000
+# Well below CANCEL_AFTER_US_DEFAULT: after a restart the silence counts from readiness, and a client that
+# waits longer between its tries would come back to cancelled bids and offers.
+_RECONNECT_MS_MAX: Final = 1_000
 _BACKLOG: Final = 4_096
 
 Payload: TypeAlias = bytes | bytearray | memoryview
