@@ -25,7 +25,21 @@ from schemas.startup import refuse_optimised
 
 EXIT_INVALID: Final = 2
 STANDARD: Final = "-"
+EPILOG: Final = "Exit codes: 0 every line was a valid command, 2 one was not, or wrong usage."
 _RULES: Final = frozenset(ELIGIBILITY_RULES)
+
+
+def _engine(name: str) -> str:
+    if name not in ENGINES:
+        raise typer.BadParameter(f"one of {', '.join(ENGINES)}")
+    return name
+
+
+EventsFile = Annotated[str | None, typer.Option(help="Where the events go; - is standard output.")]
+EngineName = Annotated[
+    str, typer.Option("--engine", help=f"One of: {', '.join(ENGINES)}.", callback=_engine)
+]
+AsJson = Annotated[bool, typer.Option("--json", help="The summary as JSON on standard output.")]
 
 app = typer.Typer(add_completion=False)
 
@@ -69,23 +83,34 @@ class Summary(msgspec.Struct, kw_only=True):
             case _:
                 pass
 
+    def end(self, core: Engine, seconds: float) -> None:
+        """Note how long it took, and the state that came of it."""
+        self.seconds = round(seconds, 6)
+        self.auctions_per_second = round(self.auctions / max(self.seconds, 1e-6))
+        self.digest = core.digest()
 
-@app.command()
+    def tell(self, *, as_json: bool) -> None:
+        """Print it: as JSON on standard output, else as a line on standard error."""
+        if as_json:
+            sys.stdout.write(json.dumps(msgspec.to_builtins(self)) + "\n")
+            return
+        sys.stderr.write(
+            f"{self.commands} commands, {self.fills} fills, {self.unfilled} unfilled, "
+            f"{self.rejected} rejected, {self.auctions_per_second} auctions/s, "
+            f"digest {self.digest}\n"
+        )
+
+
+@app.command(epilog=EPILOG)
 def clear(
     market: Annotated[str, typer.Argument(help="The market file; - is standard input.")],
     *,
-    events: Annotated[
-        str | None, typer.Option(help="Where the events go; - is standard output.")
-    ] = None,
-    engine: Annotated[str, typer.Option(help=f"One of: {', '.join(ENGINES)}.")] = COMPILED,
-    json_summary: Annotated[
-        bool, typer.Option("--json", help="The summary as JSON on standard output.")
-    ] = False,
+    events: EventsFile = None,
+    engine: EngineName = COMPILED,
+    json_summary: AsJson = False,
 ) -> None:
     """Run a market file through the core, offline."""
     refuse_optimised()
-    if engine not in ENGINES:
-        raise typer.BadParameter(f"one of {', '.join(ENGINES)}", param_hint="--engine")
     core = new_market(engine)
     try:
         with _open_input(market) as lines, open_output(events) as output:
@@ -93,14 +118,7 @@ def clear(
     except (MarketFileError, OSError) as error:
         sys.stderr.write(f"{error}\n")
         raise typer.Exit(EXIT_INVALID) from None
-    if json_summary:
-        sys.stdout.write(json.dumps(msgspec.to_builtins(summary)) + "\n")
-    else:
-        sys.stderr.write(
-            f"{summary.commands} commands, {summary.fills} fills, {summary.unfilled} unfilled, "
-            f"{summary.rejected} rejected, {summary.auctions_per_second} auctions/s, "
-            f"digest {summary.digest}\n"
-        )
+    summary.tell(as_json=json_summary)
 
 
 def run(core: Engine, lines: BinaryIO, file: str, output: Sink | None) -> Summary:
@@ -118,9 +136,7 @@ def run(core: Engine, lines: BinaryIO, file: str, output: Sink | None) -> Summar
             summary.count(event)
         if output is not None and happened:
             output.write(format_events(happened))
-    summary.seconds = round(time.perf_counter() - started, 6)
-    summary.auctions_per_second = round(summary.auctions / max(summary.seconds, 1e-6))
-    summary.digest = core.digest()
+    summary.end(core, time.perf_counter() - started)
     return summary
 
 

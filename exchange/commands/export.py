@@ -36,6 +36,9 @@ def export(
             help='Also members, keys and sessions, in lines of type "note" that clear does not take.',
         ),
     ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="How much it was, as JSON on standard output, last.")
+    ] = False,
 ) -> None:
     """Write the commands of a journal as a market file; the folder may be in use meanwhile."""
     from exchange import notes
@@ -47,16 +50,19 @@ def export(
     from matching_core.market_file import format_command
 
     refuse_optimised()
+    counts = {"commands": 0, "notes": 0}
     try:
         where = extent(load_config(data))
         with open_output(output) as sink, bar("exporting", where.end - where.first) as advance:
             assert sink is not None
 
             def command(found: AnyCommand) -> None:
+                counts["commands"] += 1
                 sink.write(format_command(found))
 
             def note(record: Record, found: notes.AnyNote) -> None:
                 if everything:
+                    counts["notes"] += 1
                     fields = msgspec.to_builtins(found)
                     line = {"type": "note", "at": record.at_ns, "note": fields.pop("n"), **fields}
                     sink.write(msgspec.json.encode(line) + b"\n")
@@ -64,3 +70,5 @@ def export(
             run(where, command, note, advance)
     except (JournalError, NoJournal, OSError) as error:
         fail(str(error), EXIT_FAILED)
+    if as_json:
+        typer.echo(msgspec.json.encode(counts))

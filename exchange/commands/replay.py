@@ -4,18 +4,15 @@ Exit codes: 0 done; 1 the journal is missing or damaged (place and reason on sta
 cannot be written; 2 wrong usage. On 1 and 2 the events file is untouched.
 """
 
-import json
-import sys
 import time
 from pathlib import Path
 from typing import Annotated, Final
 
-import msgspec
 import typer
 
-from exchange.commands.clear import Summary, open_output
+from exchange.commands.clear import AsJson, EngineName, EventsFile, Summary, open_output
 from exchange.commands.common import EXIT_FAILED, fail, load_config
-from matching_core.engines import COMPILED, ENGINES
+from matching_core.engines import COMPILED
 from matching_core.market_file import format_events
 from schemas import events as e
 from schemas.startup import refuse_optimised
@@ -29,13 +26,9 @@ app = typer.Typer(add_completion=False)
 def replay(
     data: Annotated[Path, typer.Argument(help="The data folder.")],
     *,
-    events: Annotated[
-        str | None, typer.Option(help="Where the events go; - is standard output.")
-    ] = None,
-    engine: Annotated[str, typer.Option(help=f"One of: {', '.join(ENGINES)}.")] = COMPILED,
-    json_summary: Annotated[
-        bool, typer.Option("--json", help="The summary as JSON on standard output.")
-    ] = False,
+    events: EventsFile = None,
+    engine: EngineName = COMPILED,
+    json_summary: AsJson = False,
 ) -> None:
     """Run the journal of a data folder through a core; it may be in use meanwhile."""
     from exchange.commands.progress import bar
@@ -44,8 +37,6 @@ def replay(
     from exchange.journal.errors import JournalError
 
     refuse_optimised()
-    if engine not in ENGINES:
-        raise typer.BadParameter(f"one of {', '.join(ENGINES)}", param_hint="--engine")
     summary = Summary()
     started = time.perf_counter()
     try:
@@ -62,15 +53,5 @@ def replay(
     except (JournalError, NoJournal, OSError) as error:
         fail(str(error), EXIT_FAILED)
     summary.commands = core.seq
-    summary.seconds = round(time.perf_counter() - started, 6)
-    summary.auctions_per_second = round(summary.auctions / max(summary.seconds, 1e-6))
-    summary.digest = core.digest()
-    if json_summary:
-        sys.stdout.write(json.dumps(msgspec.to_builtins(summary)) + "\n")
-    else:
-        typer.echo(
-            f"{summary.commands} commands, {summary.fills} fills, {summary.unfilled} unfilled, "
-            f"{summary.rejected} rejected, {summary.auctions_per_second} auctions/s, "
-            f"digest {summary.digest}",
-            err=True,
-        )
+    summary.end(core, time.perf_counter() - started)
+    summary.tell(as_json=json_summary)

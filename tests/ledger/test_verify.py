@@ -223,6 +223,8 @@ def test_export_all_also_shows_what_the_core_passes_over(living):
     assert {line["note"] for line in noted} >= {"agent", "session"}
     assert len(lines) - len(noted) == living.market.seq
     assert living.pairs["op-a", 0][1] not in result.stdout  # public keys only
+    told = run(export, living.config.data, "--all", "--json").stdout.splitlines()
+    assert json.loads(told[-1]) == {"commands": living.market.seq, "notes": len(noted)}
 
 
 def test_a_folder_without_a_journal_is_said(tmp_path):
