@@ -6,6 +6,7 @@ as good, since start and recovery are one path.
 """
 
 import argparse
+import resource
 import signal
 import sys
 import threading
@@ -46,6 +47,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--config", type=Path)
     given = parser.parse_args(arguments)
     config = configuration.load(given.config, configuration.environment(), given.data)
+    # A connection is a descriptor, and the usual soft limit of 1,024 is below a few hundred members.
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
