@@ -1,5 +1,6 @@
 """Questions about the compiled market that change nothing: for sessions, the follower, people."""
 
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -35,6 +36,11 @@ _ASK_WORDS: Final = {
     "ask_second": k.ASK_SECOND,
     "deal": k.ASK_DEAL,
 }
+
+
+SiteOffer = tuple[
+    int, int, list[int]
+]  # offer, fills made, numbers of the fills that have not ended
 
 
 class FillState(NamedTuple):
@@ -81,23 +87,24 @@ def fills_made(columns: k.Columns, sites: Array, offers: Array) -> Array:
     return columns[k.OFFERS][found, k.OFFER_MADE]
 
 
-def site_state(columns: k.Columns, site: int) -> list[tuple[int, int, list[int]]]:
-    """Return (offer, fills made, numbers of its open fills) of each name of a site, by offer."""
+def site_states(columns: k.Columns, sites: Sequence[int]) -> dict[int, list[SiteOffer]]:
+    """Return the offers ever named at each of these sites, by number, in one pass for all of them.
+
+    A greeting asks for all the sites of a fleet at once: a pass for each would stall the loop.
+    """
     offers = columns[k.OFFERS][: columns.s[k.OFFER_ROWS]]
+    wanted = np.flatnonzero(np.isin(offers[:, k.OFFER_SITE], np.array(sites, np.int64)))
     fills = columns[k.FILLS]
+    rows = open_rows(columns)  # by number, and so are the lists below
+    here = rows[np.isin(fills[rows, k.FILL_OFFER], wanted)]
     still_open: dict[int, list[int]] = {}
-    for fill in open_rows(columns):
-        numbers = still_open.setdefault(int(fills[fill, k.FILL_OFFER]), [])
-        numbers.append(int(fills[fill, k.FILL_NUMBER]))
-    found = np.nonzero(offers[:, k.OFFER_SITE] == site)[0].tolist() if site else []
-    return sorted(
-        (
-            int(offers[row, k.OFFER_NUMBER]),
-            int(offers[row, k.OFFER_MADE]),
-            still_open.get(row, []),
-        )
-        for row in found
-    )
+    for offer, number in fills[here][:, [k.FILL_OFFER, k.FILL_NUMBER]].tolist():
+        still_open.setdefault(offer, []).append(number)
+    found: dict[int, list[SiteOffer]] = {site: [] for site in sites}
+    facts = offers[wanted][:, [k.OFFER_SITE, k.OFFER_NUMBER, k.OFFER_MADE]].tolist()
+    for row, (site, offer, made) in zip(wanted.tolist(), facts, strict=True):
+        found[site].append((offer, made, still_open.get(row, [])))
+    return {site: sorted(of_site) for site, of_site in found.items()}
 
 
 def rest_rows_of(columns: k.Columns, buyer: int) -> list[int]:

@@ -5,6 +5,7 @@ on any machine. This class validates and allocates; what the market does stands 
 commands and in rare.py for the others. It equals `matching_core.reference` event for event.
 """
 
+from collections.abc import Sequence
 from typing import Final, NamedTuple, cast
 
 import numpy as np
@@ -239,9 +240,9 @@ class Market:
         """Return for names (site handle, offer number) how many fills were ever made: int64[n]."""
         return inspect.fills_made(self.columns, sites, offers)
 
-    def site_state(self, site: int) -> list[tuple[int, int, list[int]]]:
-        """Return (offer, fills made, numbers of the fills not ended) of each name of a site."""
-        return inspect.site_state(self.columns, site)
+    def site_states(self, sites: Sequence[int]) -> dict[int, list[inspect.SiteOffer]]:
+        """Return of each site (handles) its offers: number, fills made, fills that have not ended."""
+        return inspect.site_states(self.columns, sites)
 
     def bid_state(self, buyer: int, agent: int, bid: int) -> tuple[bool, int, list[int]]:
         """Return (its number was used, units at rest, numbers of its fills that have not ended)."""

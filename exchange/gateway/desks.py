@@ -68,16 +68,17 @@ class Desk:
 
     def site_states(self, market: Market) -> tuple[SiteState, ...]:
         """Return what the operator must know of the session's sites to report slots."""
+        names = market.names
+        handles = {name: names.handle("site", name) for name in self.session.streams}
+        known = {name: handle for name, handle in handles.items() if handle}
+        offers = market.site_states(list(known.values()))
         return tuple(
             SiteState(
                 site=name,
                 handle=handle,
-                offers=tuple(
-                    (offer, made, tuple(fills)) for offer, made, fills in market.site_state(handle)
-                ),
+                offers=tuple((offer, made, tuple(fills)) for offer, made, fills in offers[handle]),
             )
-            for name in self.session.streams
-            if (handle := market.names.handle("site", name))
+            for name, handle in known.items()
         )
 
 
