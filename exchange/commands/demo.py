@@ -48,7 +48,7 @@ def demo(
     settings = Settings(data.resolve(), seconds, forever, trace, seed, sites, speed)
     console = Console(stderr=True)
     stopped: list[int] = []
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda *_: stopped.append(1))
     live = console.is_terminal and not as_json
     try:

@@ -35,7 +35,7 @@ def serve(
         typer.echo(f"curb serve: {error}", err=True)
         raise typer.Exit(EXIT_CONFIG) from None
     stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda *_: stop.set())
     say = _Reporter(as_json=as_json)
     try:

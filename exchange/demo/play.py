@@ -5,10 +5,13 @@ world files ─► serve ─► apply ─► enrol ─► operators stream ─�
 summary ◄─ verify ◄─ replay = live ◄─ everything caught up ◄─ drained (8 s) ◄───────┘
 """
 
+import contextlib
+import fcntl
+import os
 import shutil
 import time
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -102,9 +105,9 @@ class Outcome:
             "settled": summary["settled"],
             "ledger_ok": self.ledger_ok,
             "journal_ok": self.journal_ok,
-            "real_completions": buyers["real_completions"],
-            "real_tokens": buyers["real_tokens"],
-            "bid_to_fill_us": buyers["bid_to_fill_us"],
+            "real_completions": buyers.get("real_completions", 0),
+            "real_tokens": buyers.get("real_tokens", 0),
+            "bid_to_fill_us": buyers.get("bid_to_fill_us", {"p50": 0, "p99": 0, "max": 0}),
             "sync_floor_us": self.sync_floor_us,
             "problems": self.problems,
         }
@@ -125,6 +128,10 @@ class Play:
 
     def run(self) -> Outcome:
         """Play it; raises ActorFailed, ProcessFailed, PostgresFailed, HostError, EnrolmentError."""
+        with only_one(self._settings.data):
+            return self._run()
+
+    def _run(self) -> Outcome:
         clear(self._settings.data)
         for folder in (self._bundles, self._world_folder, self._config.logs_folder):
             folder.mkdir(parents=True, exist_ok=True)
@@ -138,9 +145,7 @@ class Play:
                 for actor in world:
                     actor.wait(60)
                 self._world = msgspec.json.decode((self._world_folder / "world.json").read_bytes())
-                with host(self._config) as admin, host(self._config, "verifier") as verifier:
-                    self._apply(admin, verifier)
-                    site_folder = self._enrol(admin)
+                site_folder = self._open_market()
                 return self._market(stage, service, engine, site_folder, floor)
 
     # ------------------------------------------------------------------------- the set
@@ -155,15 +160,31 @@ class Play:
             stage.start("crowd", "-m", "dsp_sdk.demo.prepare", self._world_folder),
         ]  # fmt: skip
 
-    def _apply(self, admin: HostClient, verifier: HostClient) -> None:
-        for client, name in (
-            (admin, "admin.jsonl"), (admin, "buyers.jsonl"), (verifier, "verifier.jsonl"),
-        ):  # fmt: skip
+    def _open_market(self) -> Path:
+        """Apply the world and enrol everybody; return the real site's folder.
+
+        One session after the other: one that waits while another works would fall silent.
+        """
+        with host(self._config) as admin:
+            self._apply(admin, "admin.jsonl", "buyers.jsonl")
+        with host(self._config, "verifier") as verifier:
+            self._apply(verifier, "verifier.jsonl")
+        with host(self._config) as admin:
+            return self._enrol(admin)
+
+    def _apply(self, client: HostClient, *names: str) -> None:
+        for name in names:
+            self._go_on()
             lines = (self._world_folder / name).read_bytes().splitlines()
             self._screen.step(f"applying {len(lines)} commands of {name}")
             for number, answer in enumerate(client.orders(map(parse_command, lines)), start=1):
                 if answer.code:
                     raise ActorFailed(f"{name}:{number}: {describe(answer)}")
+
+    def _go_on(self) -> None:
+        """Raise ActorFailed when somebody stopped the demo before there was anything to show."""
+        if self._stop():
+            raise ActorFailed("stopped before the market opened")
 
     def _enrol(self, admin: HostClient) -> Path:
         """Enrol every agent; return the real site's folder."""
@@ -299,6 +320,7 @@ class Play:
     def _await_offers(self, service: Service, stage: Stage) -> None:
         deadline = time.monotonic() + OFFERS_S_MAX
         while self._summary(service).get("offers_live", 0) < OFFERS_MIN:
+            self._go_on()
             stage.check()
             service.tend()
             if time.monotonic() > deadline:
@@ -350,8 +372,30 @@ def read_json(url: str) -> dict[str, Any]:
     return page
 
 
+@contextlib.contextmanager
+def only_one(data: Path) -> Iterator[None]:
+    """Hold the lock beside a data folder: a second demo there would delete the first one's data."""
+    lock = data.with_name(f"{data.name}.lock")
+    try:
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        handle = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise ActorFailed(f"{lock}: {error.strerror}") from None
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(handle)
+        raise ActorFailed(f"{data}: a demo is running here: choose another --data") from None
+    try:
+        yield
+    finally:
+        os.close(handle)
+
+
 def clear(data: Path) -> None:
     """Empty the folder of an earlier demo; raises ActorFailed for one that is no demo's."""
+    if data.exists() and not data.is_dir():
+        raise ActorFailed(f"{data}: is no folder")
     if not data.exists() or not any(data.iterdir()):
         return
     if not (data / MARKER).exists():

@@ -17,6 +17,8 @@ from typing import Any
 
 import pytest
 
+from exchange.demo.play import clear, only_one
+from exchange.demo.stage import ActorFailed
 from exchange.supervisor.postgres import PostgresServer
 from tests.waiting import until
 
@@ -137,6 +139,19 @@ def test_killing_exchange_follower_and_ledger_writer_stops_nobody(data: Path) ->
     finally:
         run.stop()
     check(result)
+
+
+def test_a_second_demo_in_the_same_folder_is_refused_and_touches_nothing(data: Path) -> None:
+    """Goal: whoever starts a second one loses nothing of the first."""
+    data.mkdir()
+    (data / "kept").touch()
+    with only_one(data), pytest.raises(ActorFailed, match="a demo is running here"), only_one(data):
+        pass
+    with pytest.raises(ActorFailed, match="not an earlier demo's"):
+        clear(data)
+    assert (data / "kept").exists()
+    with only_one(data):
+        pass  # free again
 
 
 def test_the_readmes_three_lines_stream_text_from_the_real_site(data: Path) -> None:
