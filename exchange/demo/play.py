@@ -138,7 +138,10 @@ class Play:
         (self._settings.data / MARKER).touch()
         with Stage(self._config.logs_folder) as stage:
             world = self._make_world(stage)
-            engine = stage.start("llama", "-m", "ssp_adapters.demo.llama", "--threads", "1")
+            # More slots than the demo's own buyer ever fills: a visitor finds one free.
+            engine = stage.start(
+                "llama", "-m", "ssp_adapters.demo.llama", "--threads", "1", "--parallel", "4",
+            )  # fmt: skip
             self._screen.step("starting the exchange")
             with Service(self._config, heard=self._screen.progress) as service:
                 floor = sync_floor_us(self._config.journal_folder)

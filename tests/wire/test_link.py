@@ -1,6 +1,7 @@
 """The link on real sockets, loopback only: who gets in, who gets nothing, what a bad frame costs."""
 
 import asyncio
+import contextlib
 import socket as plain
 import time
 from typing import Any
@@ -144,10 +145,9 @@ def test_without_curve_or_with_another_server_key_there_is_no_way_in(house, keys
         raw = house.client(keys, server_key=STRANGER[0]).socket
     raw.setsockopt(zmq.LINGER, 0)
     house.turn_for(0.3)
-    try:
+    # Sent into a connection that is being refused, or not at all: the promise is what is heard.
+    with contextlib.suppress(zmq.Again):
         raw.send(b"hello", zmq.NOBLOCK)
-    except zmq.Again:
-        assert keys
     house.turn_for(0.2)
     assert house.heard == []
     assert ALICE[0] not in house.asked
