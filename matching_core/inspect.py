@@ -18,6 +18,8 @@ BOOK_ROW: Final = np.dtype(
         ("precision", "<i8"), ("contract", "<i8"), ("available", "<i8"), ("slots", "<i8"),
         ("ttft_us", "<i8"), ("ask_in", "<i8"), ("ask_out", "<i8"), ("ask_second", "<i8"),
         ("deal", "<i8"), ("expires_at_ns", "<i8"), ("cold_start_us", "<i8"),
+        ("prefill_ns_per_token", "<i8"), ("tokens_per_second", "<i8"), ("context_limit", "<i8"),
+        ("capabilities", "<i8"), ("priority", "<i8"),
     ]
 )  # fmt: skip
 _BOOK_WORDS: Final = {
@@ -27,6 +29,9 @@ _BOOK_WORDS: Final = {
     "slots": k.OFFER_SLOTS,
     "expires_at_ns": k.OFFER_EXPIRES,
     "cold_start_us": k.OFFER_COLD,
+    "tokens_per_second": k.OFFER_SPEED,
+    "context_limit": k.OFFER_CONTEXT,
+    "priority": k.OFFER_PRIORITY,
 }
 _ASK_WORDS: Final = {
     "available": k.ASK_AVAILABLE,
@@ -35,6 +40,7 @@ _ASK_WORDS: Final = {
     "ask_out": k.ASK_OUT,
     "ask_second": k.ASK_SECOND,
     "deal": k.ASK_DEAL,
+    "prefill_ns_per_token": k.ASK_PREFILL,
 }
 
 
@@ -183,6 +189,7 @@ def book(columns: k.Columns) -> Array:
     found["hardware"] = attributes & 255
     found["precision"] = attributes >> 8 & 255
     found["contract"] = attributes >> 16 & 255
+    found["capabilities"] = attributes >> k.CAPABILITIES_SHIFT
     return found
 
 

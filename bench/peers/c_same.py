@@ -1,0 +1,73 @@
+"""C with the core's own index and search, on the core's own tables: `c_same.c`."""
+
+import numpy as np
+
+from bench.peers.book import Answer, Array, Book, Question
+from bench.peers.c_source import build, call
+from matching_core import columns as k
+from matching_core.market import Market
+from schemas.lists import band_of_budget
+
+
+def _header() -> str:
+    """Return every number of matching_core/columns.py as a #define."""
+    named = {
+        name: value
+        for name, value in vars(k).items()
+        if name.isupper() and not name.startswith("_") and isinstance(value, int)
+    }
+    return "\n".join(f"#define {name} {value}" for name, value in named.items())
+
+
+class SamePeer:
+    """Answer questions with the core's algorithm in C; Skipped without a compiler.
+
+    It reads the market's tables where they stand, so no command may be applied while it lives that
+    lets a table grow. What it writes it has of its own: the asks (slots taken), the list of offers
+    found, the scalars. `take`: take the winner's slot, as the core does; without it the book rests.
+    """
+
+    def __init__(self, market: Market, book: Book, *, take: bool = False) -> None:
+        self._library = build("c_same.c", _header())
+        self._take = take
+        self._offers = market.columns[k.OFFERS]
+        self._asks = market.columns[k.ASKS].copy()
+        self._found = np.zeros_like(market.columns[k.FOUND])
+        self._s = market.columns.s.copy()
+        self._s[k.ASKS] = self._asks.ctypes.data
+        self._s[k.FOUND] = self._found.ctypes.data
+        self.ns = np.zeros(0, np.int64)
+        self.seconds = 0.0
+
+    def answers(self, questions: list[Question], *, timed: bool = False) -> list[Answer]:
+        """Answer them in one call from Python; without `timed` also stamp every answer into `ns`."""
+        bids = self._bids(questions)
+        found = np.zeros((len(questions), 2), np.int64)
+        if not timed:
+            self.ns = np.zeros(len(questions), np.int64)
+        stamps = 0 if timed else self.ns
+        self.seconds = call(
+            self._library, self._s, bids, len(questions), found, stamps, int(self._take)
+        )
+        offers = self._offers
+        return [
+            Answer(int(offers[row, k.OFFER_SITE]), int(offers[row, k.OFFER_NUMBER]), price)
+            if row else Answer()
+            for row, price in found.tolist()
+        ]  # fmt: skip
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+    @staticmethod
+    def _bids(questions: list[Question]) -> Array:
+        bids = np.zeros((len(questions), k.REST_ROW), np.int64)
+        for row, question in zip(bids, questions, strict=True):
+            row[k.REST_BUYER], row[k.REST_CAMPAIGN] = question.buyer, question.rules.campaign
+            row[k.REST_ORIGIN] = question.origin
+            row[k.REST_TOKENS_IN], row[k.REST_TOKENS_OUT] = question.tokens_in, question.tokens_out
+            row[k.REST_LEASE_US], row[k.REST_PRICE] = question.lease_us, question.max_price
+            row[k.REST_BUDGET] = question.budget_us
+            row[k.REST_BAND] = band_of_budget(question.budget_us)
+            row[k.REST_UNITS] = 1
+        return bids
