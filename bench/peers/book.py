@@ -339,6 +339,4 @@ def conclude(
             winner, paid = deal, deal.cost
     if winner is None:
         return Answer()
-    return Answer(
-        int(book.offers["site"][winner.row]), int(book.offers["offer"][winner.row]), paid
-    )
+    return Answer(int(book.offers["site"][winner.row]), int(book.offers["offer"][winner.row]), paid)

@@ -24,12 +24,11 @@ class SamePeer:
 
     It reads the market's tables where they stand, so no command may be applied while it lives that
     lets a table grow. What it writes it has of its own: the asks (slots taken), the list of offers
-    found, the scalars. `take`: take the winner's slot, as the core does; without it the book rests.
+    found, the scalars.
     """
 
-    def __init__(self, market: Market, book: Book, *, take: bool = False) -> None:
+    def __init__(self, market: Market, book: Book) -> None:
         self._library = build("c_same.c", _header())
-        self._take = take
         self._offers = market.columns[k.OFFERS]
         self._asks = market.columns[k.ASKS].copy()
         self._found = np.zeros_like(market.columns[k.FOUND])
@@ -40,15 +39,17 @@ class SamePeer:
         self.seconds = 0.0
 
     def answers(self, questions: list[Question], *, timed: bool = False) -> list[Answer]:
-        """Answer them in one call from Python; without `timed` also stamp every answer into `ns`."""
+        """Answer them in one call from Python.
+
+        `timed`: take the winners' slots, as the core does; without it the book rests, and every answer
+        is stamped into `ns`.
+        """
         bids = self._bids(questions)
         found = np.zeros((len(questions), 2), np.int64)
         if not timed:
             self.ns = np.zeros(len(questions), np.int64)
         stamps = 0 if timed else self.ns
-        self.seconds = call(
-            self._library, self._s, bids, len(questions), found, stamps, int(self._take)
-        )
+        self.seconds = call(self._library, self._s, bids, len(questions), found, stamps, int(timed))
         offers = self._offers
         return [
             Answer(int(offers[row, k.OFFER_SITE]), int(offers[row, k.OFFER_NUMBER]), price)

@@ -22,7 +22,15 @@ def pack(questions: list[Question]) -> Array:
     packed = np.zeros(len(questions), QUESTION)
     for place, question in enumerate(questions):
         rules, into = question.rules, packed[place]
-        for name in ("buyer", "origin", "tokens_in", "tokens_out", "lease_us", "budget_us", "max_price"):
+        for name in (
+            "buyer",
+            "origin",
+            "tokens_in",
+            "tokens_out",
+            "lease_us",
+            "budget_us",
+            "max_price",
+        ):
             into[name] = getattr(question, name)
         for name in (
             "campaign", "time_value", "capabilities", "hardware", "precisions", "contracts", "speed",

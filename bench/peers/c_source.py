@@ -39,12 +39,15 @@ def compiler() -> str:
 def build(source: str, header: str = "") -> ctypes.CDLL:
     """Compile `source`, a file beside this module, with `header` before it, and load it."""
     path = Path(__file__).with_name(source)
-    text = f"{header}\n#line 1 \"{source}\"\n{path.read_text()}"
+    text = f'{header}\n#line 1 "{source}"\n{path.read_text()}'
     code = _folder() / source
     code.write_text(text)
     library = code.with_suffix(".so")
     done = subprocess.run(
-        [compiler(), *FLAGS, "-o", str(library), str(code)], capture_output=True, text=True, check=False
+        [compiler(), *FLAGS, "-o", str(library), str(code)],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     return ctypes.CDLL(str(library))
@@ -53,7 +56,9 @@ def build(source: str, header: str = "") -> ctypes.CDLL:
 def call(library: ctypes.CDLL, *values: Array | int) -> float:
     """Call `answer_all` with arrays as addresses and numbers as int64; returns how long it took, s."""
     given = [
-        ctypes.c_void_p(value.ctypes.data) if isinstance(value, np.ndarray) else ctypes.c_int64(value)
+        ctypes.c_void_p(value.ctypes.data)
+        if isinstance(value, np.ndarray)
+        else ctypes.c_int64(value)
         for value in values
     ]
     begun = time.perf_counter()

@@ -103,6 +103,7 @@ class DuckdbPeer(_Database):
         super().__init__(book)
         import duckdb
 
+        self._prepared: dict[str, str] = {}
         self._connection = duckdb.connect(":memory:", config={"threads": 1})
         run = self._connection.execute
         for table in sql.TABLES:
@@ -124,8 +125,13 @@ class DuckdbPeer(_Database):
         return f"${name}"
 
     def fetch(self, query: str, given: dict[str, int]) -> list[Any]:
-        """Run a query and return all its rows."""
-        return self._connection.execute(query, given).fetchall()
+        """Run a query and return all its rows; the engine keeps the plan of a text that it saw."""
+        name = self._prepared.get(query)
+        if name is None:
+            name = self._prepared[query] = f"q{len(self._prepared)}"
+            self._connection.execute(f"PREPARE {name} AS {query}")
+        values = ", ".join(f"{key} := {value}" for key, value in given.items())
+        return self._connection.execute(f"EXECUTE {name}({values})").fetchall()
 
     def close(self) -> None:
         """Free the memory."""
@@ -156,7 +162,9 @@ class PostgresPeer(_Database):
             self._copy("offers", sql.offer_rows(book))
             self._copy("reach", sql.reach_rows(book))
             run(f"CREATE INDEX by_model ON offers (model, site) INCLUDE (id, {_COVERED})")  # type: ignore[arg-type]
-            run(f"CREATE INDEX by_metro ON reach (metro, site) INCLUDE (path_us, {', '.join(sql.SITES)})")  # type: ignore[arg-type]
+            run(
+                f"CREATE INDEX by_metro ON reach (metro, site) INCLUDE (path_us, {', '.join(sql.SITES)})"
+            )  # type: ignore[arg-type]
             run("VACUUM ANALYZE offers")
             run("VACUUM ANALYZE reach")
         except BaseException:

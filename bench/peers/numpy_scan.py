@@ -57,7 +57,9 @@ class NumpyPeer:
         if self._have_deals[model]:
             deal = offers["deal"][rows]
             rows = rows[(deal == 0) | book.deal_buyers[deal, question.buyer]]
-        latency = path[offers["site"][rows]] + offers["ttft_us"][rows] + offers["cold_start_us"][rows]
+        latency = (
+            path[offers["site"][rows]] + offers["ttft_us"][rows] + offers["cold_start_us"][rows]
+        )
         latency += question.tokens_in * offers["prefill_ns_per_token"][rows] // 1000
         tokens = question.tokens_in * offers["ask_in"][rows]
         tokens += question.tokens_out * offers["ask_out"][rows]
@@ -87,7 +89,9 @@ class NumpyPeer:
                 best = best[np.lexsort((priority[rows[best]], latency[best]))]
             at = int(best[0])
             found.append(
-                self.candidate(model, int(rows[at]), int(score[at]), int(latency[at]), int(cost[at]))
+                self.candidate(
+                    model, int(rows[at]), int(score[at]), int(latency[at]), int(cost[at])
+                )
             )
             left = left[owners[left] != owners[at]]
         return found

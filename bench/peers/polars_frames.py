@@ -48,7 +48,9 @@ class PolarsPeer:
         model, markdown = rules.models[place]
         admitted = self._book.admitted[rules.campaign]
         path = pl.Series(np.where(admitted, self._book.path_us[question.origin], FAR))
-        near = pl.Series(np.where(admitted, self._book.path_us[question.origin], FAR) <= question.budget_us)
+        near = pl.Series(
+            np.where(admitted, self._book.path_us[question.origin], FAR) <= question.budget_us
+        )
         fits: Any = pl.lit(near).gather(col("site")) & (col("available") >= 1)
         fits &= col("deal").is_in(list(deals))
         if rules.capabilities:
@@ -64,7 +66,9 @@ class PolarsPeer:
         if not rules.cold:
             fits &= col("cold_start_us") == 0
         tokens = question.tokens_in * col("ask_in") + question.tokens_out * col("ask_out")
-        cost = (tokens + 999) // 1000 + (col("ask_second") * question.lease_us + 999_999) // 1_000_000
+        cost = (tokens + 999) // 1000 + (
+            col("ask_second") * question.lease_us + 999_999
+        ) // 1_000_000
         latency = pl.lit(path).gather(col("site")) + col("ttft_us") + col("cold_start_us")
         latency += question.tokens_in * col("prefill_ns_per_token") // 1000
         score = question.max_price - markdown - col("cost")

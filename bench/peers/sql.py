@@ -17,7 +17,14 @@ OFFERS: Final = (
     "hardware", "precision", "contract", "priority",
 )  # fmt: skip
 SITES: Final = (
-    "owner", "operator", "tier", "certifications", "country", "data_set", "control_set", "trust",
+    "owner",
+    "operator",
+    "tier",
+    "certifications",
+    "country",
+    "data_set",
+    "control_set",
+    "trust",
 )
 TABLES: Final = (
     f"CREATE TABLE offers (id BIGINT, {', '.join(f'{name} BIGINT' for name in OFFERS)})",
@@ -55,7 +62,7 @@ def text(
     """
     p = parameter
     where = [
-        f"r.metro = {p('origin')}", f"r.path_us <= {p('budget_us')}", f"o.model = {p('model')}",
+        "o.site = r.site", f"r.metro = {p('origin')}", f"r.path_us <= {p('budget_us')}", f"o.model = {p('model')}",
         f"r.owner <> {rules.buyer_owner}", "o.available >= 1", _among("o.deal", deals),
         f"o.context_limit >= {p('tokens_in')} + {p('tokens_out')}",
     ]  # fmt: skip
@@ -95,7 +102,7 @@ def text(
           + {p("tokens_in")} * o.prefill_ns_per_token {divide} 1000 AS latency,
         ({tokens} + 999) {divide} 1000
           + (o.ask_second * {p("lease_us")} + 999999) {divide} 1000000 AS cost
-      FROM reach r JOIN offers o ON o.site = r.site
+      FROM reach r CROSS JOIN offers o
       WHERE {" AND ".join(where)}
     ), eligible AS MATERIALIZED (
       SELECT * FROM (

@@ -1,0 +1,81 @@
+"""The time of one auction inside a batch: a compiled loop around the core's own entry point.
+
+A call from Python costs more than an auction, so each bid is stamped inside compiled code, by the
+processor's time stamp counter; its frequency is taken from the same run. Every bid goes through
+`run` as a frame of one, with its share of what falls due: nothing of the core is left out.
+"""
+
+import time
+from typing import Any
+
+import numba
+import numpy as np
+from llvmlite import ir  # type: ignore[import-untyped,unused-ignore]
+from numba.core import types
+from numba.extending import intrinsic
+
+from matching_core import columns as k
+from matching_core.jit import JIT_DISABLED, Array, kernel, pointer
+from matching_core.kernels.entry import run
+from matching_core.market import Market
+from schemas import records
+
+
+@intrinsic
+def _compiled_cycles(_context: Any) -> Any:
+    def codegen(_context: Any, builder: Any, _signature: Any, _args: Any) -> Any:
+        word = ir.IntType(64)
+        counter = builder.module.declare_intrinsic(
+            "llvm.readcyclecounter", fnty=ir.FunctionType(word, [])
+        )
+        return builder.call(counter, [])
+
+    return types.int64(), codegen
+
+
+_cycles = time.perf_counter_ns if JIT_DISABLED else _compiled_cycles
+_RUN, _KIND = run, records.BID
+
+
+@kernel
+def _each(
+    s: Array, batch: Array, member: int, at_ns: int, step_ns: int, first: int, spent: Array
+) -> int:
+    """Apply bids from `first` on one by one; returns how many were done, or minus a table too small."""
+    inbox = numba.carray(pointer(s[k.INBOX]), (batch.shape[1],), np.uint8)
+    for place in range(first, batch.shape[0]):
+        for byte in range(batch.shape[1]):
+            inbox[byte] = batch[place, byte]
+        before = _cycles()
+        made = _RUN(s, _KIND, 1, member, 0, 0, at_ns + place * step_ns)
+        spent[place] = _cycles() - before
+        if made < 0:
+            spent[place] = made
+            return place
+    return batch.shape[0]
+
+
+def time_each(market: Market, frames: list[tuple[int, Array]], frame_ns: int) -> Array:
+    """Apply frames of bids, time passing evenly, `frame_ns` a frame; returns ns per bid: int64[n]."""
+    measured = []
+    cycles, begun = 0, 0.0
+    for number, (buyer, records_of_frame) in enumerate(frames):
+        batch = records_of_frame.view(np.uint8).reshape(len(records_of_frame), -1)
+        spent = np.zeros(len(batch), np.int64)
+        at_ns, step_ns, done = market.at_ns, frame_ns // len(batch), 0
+        while True:
+            done = _each(market.columns.s, batch, buyer, at_ns, step_ns, done, spent)
+            if done == len(batch):
+                break
+            market._grow(-int(spent[done]))  # noqa: SLF001  # as Market.apply_frame does
+        if number == 0:  # the first call compiled the loop
+            cycles, begun = _now(), time.perf_counter()
+            continue
+        measured.append(spent)
+    per_cycle = (time.perf_counter() - begun) * 1e9 / (_now() - cycles)
+    return (np.concatenate(measured) * per_cycle).astype(np.int64)
+
+
+@kernel
+def _now() -> int:
+    return _cycles()
