@@ -36,7 +36,7 @@ class Rates:
         begun = time.perf_counter()
         matrix = self.market.apply_frame(kind, batch, member, 0, at_ns)
         spent = time.perf_counter() - begun
-        self._digest.update(matrix)
+        self._digest.update(matrix.tobytes())
         numbers, counts = np.unique(as_rows(matrix)["type"], return_counts=True)
         for number, count in zip(numbers.tolist(), counts.tolist(), strict=True):
             self.kinds[EVENT_TYPES[number]] = self.kinds.get(EVENT_TYPES[number], 0) + count

@@ -51,8 +51,8 @@ def _each(
         spent[place] = _cycles() - before
         if made < 0:
             spent[place] = made
-            return place
-    return batch.shape[0]
+            return int(place)
+    return int(batch.shape[0])
 
 
 def time_each(market: Market, frames: list[tuple[int, Array]], frame_ns: int) -> Array:
@@ -78,4 +78,4 @@ def time_each(market: Market, frames: list[tuple[int, Array]], frame_ns: int) ->
 
 @kernel
 def _now() -> int:
-    return _cycles()
+    return int(_cycles())

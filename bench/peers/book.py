@@ -241,7 +241,7 @@ def _admitted(
     data_sets: list[tuple[str, ...]], control_sets: list[tuple[str, ...]],
 ) -> Array:  # fmt: skip
     """Return rules 4 to 11 of a campaign for every site; nobody's site 0 is never admitted."""
-    fits = sites["owner"] != rules.buyer_owner
+    fits: Array = sites["owner"] != rules.buyer_owner
     if rules.residency:
         allowed = [place for place, name in enumerate(countries) if name in rules.residency]
         fits &= np.isin(sites["country"], allowed)

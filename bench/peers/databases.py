@@ -156,15 +156,15 @@ class PostgresPeer(_Database):
                 "max_parallel_workers_per_gather = 0", "jit = off", "work_mem = '256MB'",
                 "plan_cache_mode = force_custom_plan",
             ):  # fmt: skip
-                run(f"SET {setting}")  # type: ignore[arg-type]
+                run(f"SET {setting}")
             for table in sql.TABLES:
                 run(table)
             self._copy("offers", sql.offer_rows(book))
             self._copy("reach", sql.reach_rows(book))
-            run(f"CREATE INDEX by_model ON offers (model, site) INCLUDE (id, {_COVERED})")  # type: ignore[arg-type]
+            run(f"CREATE INDEX by_model ON offers (model, site) INCLUDE (id, {_COVERED})")
             run(
                 f"CREATE INDEX by_metro ON reach (metro, site) INCLUDE (path_us, {', '.join(sql.SITES)})"
-            )  # type: ignore[arg-type]
+            )
             run("VACUUM ANALYZE offers")
             run("VACUUM ANALYZE reach")
         except BaseException:
@@ -172,7 +172,7 @@ class PostgresPeer(_Database):
             raise
 
     def _copy(self, table: str, rows: Any) -> None:
-        with self._connection.cursor().copy(f"COPY {table} FROM STDIN") as copy:  # type: ignore[arg-type]
+        with self._connection.cursor().copy(f"COPY {table} FROM STDIN") as copy:
             for row in rows:
                 copy.write_row(row)
 
@@ -182,7 +182,7 @@ class PostgresPeer(_Database):
 
     def fetch(self, query: str, given: dict[str, int]) -> list[Any]:
         """Run a query and return all its rows."""
-        return self._connection.execute(query, given, prepare=True).fetchall()  # type: ignore[arg-type]
+        return self._connection.execute(query, given, prepare=True).fetchall()
 
     def close(self) -> None:
         """Stop the server and remove its cluster."""

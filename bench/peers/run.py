@@ -19,7 +19,7 @@ from schemas import records
 
 _AGENT: Final = 4_000  # its bids are numbered apart from those of the workload
 _FILL: Final = records.EVENT_TYPES.index("fill")
-_ROUNDS: Final = 3  # of which the median counts, where a round is short enough to be disturbed
+_ROUNDS: Final = 7  # of which the median counts, where a round is short enough to be disturbed
 # Questions in a timed round, at most: the slow ones get as many as a few seconds hold.
 ASKED: Final = {
     "c_same": 8_192, "c_scan": 4_096, "numpy": 1_024, "polars": 512, "duckdb": 256, "sqlite": 512,

@@ -130,4 +130,7 @@ def parameters(question: Question, place: int) -> dict[str, int]:
 
 def candidates(rows: list[Any], model: int) -> list[Candidate]:
     """Return rows of the query as candidates."""
-    return [Candidate(*(int(value) for value in row), model) for row in rows]
+    return [
+        Candidate(int(score), int(latency), int(priority), int(owner), int(cost), int(row), model)
+        for score, latency, priority, owner, cost, row in rows
+    ]
