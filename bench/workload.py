@@ -1,11 +1,12 @@
 """Workload `W`: a market of a given size and bids for it, from one seed: the same on every machine.
 
-Calibrated to the measurements that the design rests on: of 5,000 sites 430, 790, 1,707 and 4,455 are
-inside budgets of 30, 50, 100 and 200 ms; 300 operators, 50 models and 200 metros by Zipf's law
-(0.9); 32 countries, 8 hardware classes; campaigns with mixed constraints, so that of 1,000,000 offers
-about 8, 370, 6,700 and 38,000 are eligible for a bid at the 10th, 50th, 90th and 99th percentile;
-one bid in twenty may rest. What is drawn is kept as plain arrays beside the market, for engines that
-are compared with it.
+Calibrated to the measurements that the design rests on (theirs in brackets where they differ): of
+5,000 sites 430, 790, 1,710 and 4,455 are inside budgets of 30, 50, 100 and 200 ms; 300 operators,
+50 models and 200 metros by Zipf's law (0.9); 32 countries, 8 hardware classes; campaigns with mixed
+constraints, so that of 1,000,000 offers 8, 315 (368), 6,070 (6,702) and 37,200 (37,880) are eligible
+for a bid at the 10th, 50th, 90th and 99th percentile and none for 2.95 % (2.85 %) of the bids, of
+100,000 offers 32 (37) at the 50th and none for 10 % (9.45 %); one bid in twenty may rest. What is
+drawn is kept as plain arrays beside the market, for engines that are compared with it.
 """
 
 from dataclasses import dataclass
@@ -26,8 +27,9 @@ COUNTRIES = tuple(f"{a}{b}" for a in "ABCD" for b in "ABCDEFGH")
 HARDWARE = ("h100", "h200", "b200", "a100", "l40s", "l4", "rtx_4090", "mi300x")
 BUDGETS_MS = (30, 50, 100, 200)
 ZIPF = 0.9
+SEED = 7  # of the first eight the one whose counts lie nearest to those they are calibrated to
 # Round trip in ms by distance on a unit torus, so that the counts of sites above come out.
-_RADIUS = (0.0, 0.165, 0.224, 0.330, 0.532, 0.71)
+_RADIUS = (0.0, 0.1655, 0.2243, 0.3297, 0.5515, 0.7072)
 _ROUND_TRIP_MS = (1.0, 30.0, 50.0, 100.0, 200.0, 290.0)
 
 
@@ -73,17 +75,18 @@ class Workload:
 
 
 def make(
-    offers: int, frames: int, *, sites: int = 5_000, models: int = MODELS, seed: int = 1
+    offers: int, frames: int, *, sites: int = 5_000, models: int = MODELS, seed: int = SEED
 ) -> Workload:
     """Draw a workload of that size."""
-    rng = np.random.default_rng(seed)
-    placed = _sites(rng, sites)
+    # A stream of its own for each part: another size has the same map, campaigns and bids.
+    streams = [np.random.default_rng([seed, part]) for part in range(5)]
+    placed = _sites(streams[0], sites)
     return Workload(
         sites=placed,
-        rtt_us=_round_trips(rng, placed),
-        offers=_offers(rng, offers, sites, models),
-        campaigns=_campaigns(rng, models),
-        bids=_bids(rng, frames),
+        rtt_us=_round_trips(streams[1], placed),
+        offers=_offers(streams[2], offers, sites, models),
+        campaigns=_campaigns(streams[3], models),
+        bids=_bids(streams[4], frames),
         models=models,
     )
 
@@ -152,7 +155,8 @@ def _round_trips(rng: np.random.Generator, sites: np.ndarray) -> np.ndarray:
     away = np.abs(places[None, :, :] - centres[:, None, :])
     away = np.minimum(away, 1 - away)
     milliseconds = np.interp(np.hypot(away[:, :, 0], away[:, :, 1]), _RADIUS, _ROUND_TRIP_MS)
-    return (milliseconds * 1000).astype(np.int64)
+    microseconds: np.ndarray = (milliseconds * 1000).astype(np.int64)
+    return microseconds
 
 
 def _offers(rng: np.random.Generator, offers: int, sites: int, models: int) -> np.ndarray:
@@ -182,7 +186,7 @@ def _campaigns(rng: np.random.Generator, models: int) -> list[c.Campaign]:
     made = []
     for n in range(count):
         some: dict[str, Any] = {}
-        strict = rng.random()  # some buyers take nearly anything, others nearly nothing
+        strict = 0.2 + 0.8 * rng.random() ** 2  # many are lax, a few take nearly nothing
         if rng.random() < strict:
             picked = rng.permutation(len(COUNTRIES))[: int(rng.integers(6, 20))]
             some["residency"] = tuple(sorted(COUNTRIES[int(p)] for p in picked))
@@ -191,13 +195,14 @@ def _campaigns(rng: np.random.Generator, models: int) -> list[c.Campaign]:
         if rng.random() < strict:
             some["tiers"] = lists.TIERS[: int(rng.integers(2, 6))]
         if rng.random() < strict:
-            first = int(rng.integers(0, 6))
-            some["hardware"] = HARDWARE[first : first + int(rng.integers(1, 5))]
+            classes = int(rng.integers(1, 5))
+            first = int(rng.integers(0, len(HARDWARE) + 1 - classes))
+            some["hardware"] = HARDWARE[first : first + classes]
         if rng.random() < strict:
             some["precisions"] = lists.PRECISIONS[: int(rng.integers(1, 4))]
         if rng.random() < strict:
             some["contracts"] = lists.CONTRACTS[: int(rng.integers(1, 3))]
-        wanted = rng.permutation(8)[: int(rng.integers(0, 1 + 4 * strict))]
+        wanted = rng.permutation(8)[: int(rng.integers(0, int(1 + 3 * strict)))]
         some["capabilities"] = tuple(lists.CAPABILITIES[int(p)] for p in sorted(wanted))
         if rng.random() < strict:
             some["min_tokens_per_second"] = int(rng.integers(20, 120))

@@ -1,6 +1,6 @@
-"""The smallest things of the core, for `pytest tests/bench/test_micro.py --benchmark-only`.
+"""The smallest things of the core, timed by `pytest tests/bench/test_micro.py --benchmark-enable`.
 
-They run once like any test otherwise; nothing is said about time.
+Without that they run once, like any test; nothing is said about time.
 """
 
 import numpy as np
