@@ -114,7 +114,7 @@ def measure(size: Size, names: tuple[str, ...]) -> dict[str, Any]:
     at += size.timed
     figures = {
         "auctions_per_s": round(auctions),
-        **percentiles(stamps.time_each(market, frames[at : at + size.timed], FRAME_NS)),
+        **percentiles(stamps.time_each(market, frames[at : at + size.timed], FRAME_NS).ns),
         "refresh_per_s": round(rates.refreshes(workload.offers, size.timed, rng)),
         "insert_cancel_per_s": round(rates.offers_and_cancels(workload.offers, size.timed, rng)),
         "mixed_per_s": round(rates.mixed(frames[at + size.timed :], workload.offers, rng)),

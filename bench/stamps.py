@@ -2,11 +2,12 @@
 
 A call from Python costs more than an auction, so each bid is stamped inside compiled code, by the
 processor's time stamp counter; its frequency is taken from the same run. Every bid goes through
-`run` as a frame of one, with its share of what falls due: nothing of the core is left out.
+`run` as a frame of one, with its share of what falls due: nothing of the core is left out. Between
+two stamps the events are mixed into a digest.
 """
 
 import time
-from typing import Any
+from typing import Any, NamedTuple
 
 import numba
 import numpy as np
@@ -15,7 +16,8 @@ from numba.core import types
 from numba.extending import intrinsic
 
 from matching_core import columns as k
-from matching_core.jit import JIT_DISABLED, Array, kernel, pointer
+from matching_core.event_rows import EVENT_WORDS
+from matching_core.jit import JIT_DISABLED, Array, bits_table, kernel, pointer
 from matching_core.kernels.entry import run
 from matching_core.market import Market
 from schemas import records
@@ -34,15 +36,32 @@ def _compiled_cycles(_context: Any) -> Any:
 
 
 _cycles = time.perf_counter_ns if JIT_DISABLED else _compiled_cycles
-_RUN, _KIND = run, records.BID
+_RUN, _KIND, _WORDS = run, records.BID, EVENT_WORDS
+_EVENTS, _INBOX = k.EVENTS, k.INBOX
+_FACTOR = np.uint64(0x9E3779B97F4A7C15)  # odd: a multiplication by it loses nothing
+_SHIFT = np.uint64(29)
+
+
+class Stamped(NamedTuple):
+    """ns per bid, int64[n], and the digest of all their events."""
+
+    ns: Array
+    digest: str
 
 
 @kernel
 def _each(
-    s: Array, batch: Array, member: int, at_ns: int, step_ns: int, first: int, spent: Array
+    s: Array,
+    batch: Array,
+    member: int,
+    at_ns: int,
+    step_ns: int,
+    first: int,
+    spent: Array,
+    mixed: Array,
 ) -> int:
-    """Apply bids from `first` on one by one; returns how many were done, or minus a table too small."""
-    inbox = numba.carray(pointer(s[k.INBOX]), (batch.shape[1],), np.uint8)
+    """Apply bids from `first` on one by one; returns how many were done, or where a table is too small."""
+    inbox = numba.carray(pointer(s[_INBOX]), (batch.shape[1],), np.uint8)
     for place in range(first, batch.shape[0]):
         for byte in range(batch.shape[1]):
             inbox[byte] = batch[place, byte]
@@ -52,28 +71,37 @@ def _each(
         if made < 0:
             spent[place] = made
             return int(place)
+        events = bits_table(s, _EVENTS, _WORDS)
+        for row in range(made):
+            for word in range(_WORDS):
+                value = (mixed[0] ^ events[row, word]) * _FACTOR
+                mixed[0] = value ^ (value >> _SHIFT)
     return int(batch.shape[0])
 
 
-def time_each(market: Market, frames: list[tuple[int, Array]], frame_ns: int) -> Array:
-    """Apply frames of bids, time passing evenly, `frame_ns` a frame; returns ns per bid: int64[n]."""
+def time_each(market: Market, frames: list[tuple[int, Array]], frame_ns: int) -> Stamped:
+    """Apply frames of bids, time passing evenly, `frame_ns` a frame, and take the time of each bid.
+
+    The first frame is applied but not measured: it compiles the loop and warms what is warm in use.
+    """
     measured = []
+    mixed = np.zeros(1, np.uint64)
     cycles, begun = 0, 0.0
     for number, (buyer, records_of_frame) in enumerate(frames):
         batch = records_of_frame.view(np.uint8).reshape(len(records_of_frame), -1)
         spent = np.zeros(len(batch), np.int64)
         at_ns, step_ns, done = market.at_ns, frame_ns // len(batch), 0
         while True:
-            done = _each(market.columns.s, batch, buyer, at_ns, step_ns, done, spent)
+            done = _each(market.columns.s, batch, buyer, at_ns, step_ns, done, spent, mixed)
             if done == len(batch):
                 break
             market._grow(-int(spent[done]))  # noqa: SLF001  # as Market.apply_frame does
-        if number == 0:  # the first call compiled the loop
+        if number == 0:
             cycles, begun = _now(), time.perf_counter()
             continue
         measured.append(spent)
     per_cycle = (time.perf_counter() - begun) * 1e9 / (_now() - cycles)
-    return (np.concatenate(measured) * per_cycle).astype(np.int64)
+    return Stamped((np.concatenate(measured) * per_cycle).astype(np.int64), f"{int(mixed[0]):016x}")
 
 
 @kernel

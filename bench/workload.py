@@ -38,14 +38,16 @@ class Workload:
     """All of `W` as arrays; handles count from 1, so row i of `sites` is site i + 1.
 
     Attributes:
+        reference: the commands that come first: models, metros, members, deposits, sites.
         sites: columns x, y, operator (handle), country (place in COUNTRIES), tier (place in
             lists.TIERS), certifications (bits of lists.CERTIFICATIONS), trust.
-        rtt_us: int64[METROS, sites], p99 round trips.
+        rtt_us: int64[metros, sites], p99 round trips; below 0 there is none.
         offers: OFFER_RECORD[n], in the order in which they are given to the market.
         campaigns: the commands, campaign i has handle i + 1.
         bids: (buyer's handle, BID_RECORD[FRAME]) per frame; agent 0.
     """
 
+    reference: list[c.AnyCommand]
     sites: np.ndarray
     rtt_us: np.ndarray
     offers: np.ndarray
@@ -56,7 +58,7 @@ class Workload:
     def open(self) -> tuple[Market, int]:
         """Return a market with all of it in, by its own commands, and the time it stands at."""
         market = Market(Capacity(offers=len(self.offers) + 1, fills=1 << 17))
-        for command in [*_reference_data(self), *self.campaigns]:
+        for command in [*self.reference, *self.campaigns]:
             refused = market.apply(command)
             assert len(refused) == 0
         for metro, row in enumerate(self.rtt_us):
@@ -64,7 +66,8 @@ class Workload:
             batch["site"] = np.arange(1, len(row) + 1)
             batch["metro"] = metro + 1
             batch["p99_us"] = row
-            for first in range(0, len(row), 1024):
+            batch = batch[row >= 0]  # the others are out of reach
+            for first in range(0, len(batch), 1024):
                 market.apply_frame(records.RTT, batch[first : first + 1024], 0, 0, START_NS)
         for first in range(0, len(self.offers), 1024):
             refused = market.apply_frame(
@@ -82,11 +85,12 @@ def make(
     streams = [np.random.default_rng([seed, part]) for part in range(5)]
     placed = _sites(streams[0], sites)
     return Workload(
+        reference=reference_data(placed, models),
         sites=placed,
         rtt_us=_round_trips(streams[1], placed),
         offers=_offers(streams[2], offers, sites, models),
-        campaigns=_campaigns(streams[3], models),
-        bids=_bids(streams[4], frames),
+        campaigns=draw_campaigns(streams[3], models),
+        bids=draw_bids(streams[4], frames),
         models=models,
     )
 
@@ -111,14 +115,15 @@ def _sites(rng: np.random.Generator, sites: int) -> np.ndarray:
     return made
 
 
-def _reference_data(w: Workload) -> list[c.AnyCommand]:
+def reference_data(sites: np.ndarray, models: int) -> list[c.AnyCommand]:
+    """Return the commands that make models, metros, operators, buyers with money, and these sites."""
     at = START_NS
     made: list[c.AnyCommand] = [
         c.Model(
             at=at, model=f"m{n}", family="llama", params_m=8000, context_limit=32768,
             card_in=400_000, card_out=1_200_000,
         )
-        for n in range(1, w.models + 1)
+        for n in range(1, models + 1)
     ]  # fmt: skip
     made += [
         c.Metro(at=at, metro=f"metro{n}", lat=0.0, lon=0.0, country="AA", population=1)
@@ -131,7 +136,7 @@ def _reference_data(w: Workload) -> list[c.AnyCommand]:
     for n in range(1, BUYERS + 1):
         made.append(c.Buyer(at=at, buyer=f"b{n}"))
         made.append(c.Deposit(at=at, role="buyer", member=f"b{n}", transfer=1, amount=2**56))
-    for n, site in enumerate(w.sites):
+    for n, site in enumerate(sites):
         certified: Any = tuple(
             name for place, name in enumerate(lists.CERTIFICATIONS[:4])
             if site["certifications"] >> place & 1
@@ -179,7 +184,7 @@ def _offers(rng: np.random.Generator, offers: int, sites: int, models: int) -> n
     return batch
 
 
-def _campaigns(rng: np.random.Generator, models: int) -> list[c.Campaign]:
+def draw_campaigns(rng: np.random.Generator, models: int) -> list[c.Campaign]:
     """Draw campaigns whose constraints are each set or not by themselves."""
     count = BUYERS * CAMPAIGNS_PER_BUYER
     model = zipf(rng, models, count)
@@ -220,7 +225,8 @@ def _campaigns(rng: np.random.Generator, models: int) -> list[c.Campaign]:
     return made
 
 
-def _bids(rng: np.random.Generator, frames: int) -> list[tuple[int, np.ndarray]]:
+def draw_bids(rng: np.random.Generator, frames: int) -> list[tuple[int, np.ndarray]]:
+    """Draw frames of bids, buyer after buyer, each over its own campaigns."""
     made = []
     last = [0] * (BUYERS + 1)
     for n in range(frames):
