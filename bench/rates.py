@@ -2,12 +2,13 @@
 
 import hashlib
 import time
+from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
-from bench.workload import FRAME
+from bench.workload import FRAME, Workload
 from matching_core import columns as k
 from matching_core.event_rows import as_rows
 from matching_core.market import Market
@@ -107,14 +108,23 @@ def refresh_frame(market: Market, offers: Array, count: int, rng: np.random.Gene
     return batch
 
 
-def bytes_per_offer(market: Market) -> float:
-    """Return what the core keeps for each standing offer: rows, names, index, place among expiries.
+def memory(workload: Workload, market: Market) -> dict[str, float]:
+    """Return what the core keeps per standing offer, and reads of one that it judges.
 
-    Every table that grows with the offers counts whole, with what it has in reserve.
+    `bytes_per_offer`: all tables of this market less all tables of the same market without offers,
+    whole, with what they have in reserve: rows, names, index, place among expiries. What is scratch is
+    left out. `bytes_per_candidate`: what the search reads of an offer that its bitmaps let through, as
+    the layout says it.
     """
-    tables = (k.OFFERS, *k._GROWS_WITH[k.OFFERS], k.NAMES)  # noqa: SLF001  # which they are, it says
-    kept = sum(market.columns[at].nbytes for at in tables if at != k.FOUND)
-    return kept / market.counts()["offers"]
+    without, _ = replace(workload, offers=workload.offers[:0]).open()
+    kept = _bytes(market) - _bytes(without)
+    found = {"bytes_per_offer": round(kept / market.counts()["offers"], 1)}
+    touched = getattr(k, "CANDIDATE_BYTES", None)
+    return found if touched is None else found | {"bytes_per_candidate": touched}
+
+
+def _bytes(market: Market) -> int:
+    return sum(t.nbytes for t in market.snapshot().values() if isinstance(t, np.ndarray))
 
 
 def _cancels(offers: Array) -> Array:

@@ -34,7 +34,6 @@ from schemas import records
 from schemas.reasons import NO_FILL
 
 Frames = list[tuple[int, np.ndarray]]
-SETTLE: Final = 8  # frames before the measured ones
 
 
 class Scale(NamedTuple):
@@ -71,9 +70,12 @@ class Base(NamedTuple):
         return Market.restore(self.state)
 
 
-def report(scale: Scale, only: Iterable[str] = ()) -> dict[str, Any]:
+def report(
+    scale: Scale, only: Iterable[str] = (), say: Callable[[str], None] = print
+) -> dict[str, Any]:
     """Return the median auction of W and every case, or those named."""
-    w = make(scale.offers, LEASE_FRAMES + scale.bids, sites=scale.sites, models=scale.models)
+    say("worst cases: the median auction")
+    w = make(scale.offers, LEASE_FRAMES + scale.bids + 1, sites=scale.sites, models=scale.models)
     market, _ = w.open()
     base = Base(scale, w, market.snapshot())
     for buyer, batch in w.bids[: min(LEASE_FRAMES, 4 * scale.bids)]:
@@ -84,8 +86,10 @@ def report(scale: Scale, only: Iterable[str] = ()) -> dict[str, Any]:
     found = []
     for name, case in CASES.items():
         if not wanted or name in wanted:
+            say(f"worst cases: {name}")
             found += _measure(name, case, base, median)
     if not wanted or REASONS in wanted:
+        say(f"worst cases: {REASONS}, by reason")
         del base, w
         found += _reasons(scale, median)
     worst = max(found, key=lambda each: each["times_p99"])

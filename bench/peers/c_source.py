@@ -36,6 +36,7 @@ def compiler() -> str:
     raise Skipped("no C compiler: gcc, cc or clang")
 
 
+@functools.cache
 def build(source: str, header: str = "") -> ctypes.CDLL:
     """Compile `source`, a file beside this module, with `header` before it, and load it."""
     path = Path(__file__).with_name(source)

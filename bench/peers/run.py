@@ -6,13 +6,14 @@ from typing import Any, Final, Protocol
 
 import numpy as np
 
-from bench.peers.book import Answer, Array, Book, Question, read_book
+from bench.peers.book import Answer, Array, Book, Question, questions
 from bench.peers.c_same import SamePeer
 from bench.peers.c_scan import ScanPeer
 from bench.peers.c_source import Skipped
 from bench.peers.databases import DuckdbPeer, PostgresPeer, SqlitePeer
 from bench.peers.numpy_scan import NumpyPeer
 from bench.peers.polars_frames import PolarsPeer
+from bench.rates import FRAME_NS, Frames, Rates
 from matching_core.event_rows import as_rows
 from matching_core.market import Market
 from schemas import records
@@ -85,7 +86,8 @@ def ask_core(market: Market, questions: list[Question]) -> list[Answer]:
 
 def compare(
     market: Market,
-    questions: list[Question],
+    book: Book,
+    asked: list[Question],
     answers: list[Answer],
     names: tuple[str, ...],
     share: float,
@@ -94,7 +96,6 @@ def compare(
 
     `share` of ASKED is asked. Raises AssertionError at the first answer that differs.
     """
-    book = read_book(market)
     found: dict[str, dict[str, Any]] = {}
     for name in names:
         try:
@@ -106,7 +107,7 @@ def compare(
         loaded = time.perf_counter() - begun
         try:
             found[name] = {
-                **_time(name, peer, questions, answers, share),
+                **_time(name, peer, asked, answers, share),
                 "load_s": round(loaded, 2),
             }
         finally:
@@ -124,7 +125,6 @@ def _time(
         assert said == right, f"{name}: question {place}: {said}, the core says {right}"
     figures: dict[str, Any] = {"answers_equal": len(given)}
     if isinstance(peer, SamePeer | ScanPeer):
-        figures |= percentiles(peer.ns)
         seconds = []
         for _ in range(_ROUNDS):
             peer.answers(asked, timed=True)
@@ -135,6 +135,40 @@ def _time(
         peer.answers(asked)
         spent = time.perf_counter() - begun
     return figures | {"asked": len(asked), "auctions_per_s": round(len(asked) / spent, 1)}
+
+
+def scan_latency(book: Book, questions: list[Question]) -> dict[str, Any]:
+    """Return the times of single answers of the C scan, ns, as `percentiles` has them."""
+    try:
+        peer = ScanPeer(book)
+    except Skipped as why:
+        return {"skipped": str(why)}
+    peer.answers(questions[:256])
+    peer.answers(questions)
+    return percentiles(peer.ns)
+
+
+def beside_c(rates: Rates, book: Book, frames: Frames, rounds: int) -> dict[str, Any]:
+    """Let the core and its C take turns on frames that each sees for the first time.
+
+    Neither finds in the caches what it or the other has just fetched for the same bids. C meets the
+    market's own tables as they stand at its turn, and takes slots on copies. The median turn counts.
+    """
+    size = len(frames) // (2 * rounds)
+    core, beside = [], []
+    for turn in range(rounds):
+        own, other = (frames[(2 * turn + n) * size :][:size] for n in range(2))
+        before = rates.market.counts()["auctions"]
+        spent = sum(rates.apply(records.BID, batch, buyer, FRAME_NS) for buyer, batch in own)
+        core.append((rates.market.counts()["auctions"] - before) / spent)
+        asked = questions(rates.market, book, other)
+        peer = SamePeer(rates.market, book)
+        peer.answers(asked, timed=True)
+        beside.append(len(asked) / peer.seconds)
+    return {
+        "core_auctions_per_s": round(float(np.median(core)), 1),
+        "auctions_per_s": round(float(np.median(beside)), 1),
+    }
 
 
 def percentiles(ns: Array) -> dict[str, int]:
