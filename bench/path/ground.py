@@ -136,7 +136,7 @@ def _write_journal(
             named["units_per_second"] = UNITS_PER_SECOND
         sequencer.note(notes.AgentNote(agent_index=index, role=role, **named), 0, 0, 0)
         commit()
-    for command in (*workload._reference_data(world), *world.campaigns):  # noqa: SLF001
+    for command in (*world.reference, *world.campaigns):
         sequencer.rare(command, 0, 0, 0)
         commit()
     for metro, row in enumerate(world.rtt_us):
