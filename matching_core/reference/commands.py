@@ -207,13 +207,18 @@ def _(command: c.CampaignEnd, state: State) -> None:
 @execute.register
 def _(command: c.Bid, state: State) -> None:
     state.buyers[command.buyer].last_bids[command.agent] = command.bid
+    bid_arrives(state, arriving(state, command))
+
+
+def arriving(state: State, command: c.Bid) -> BidState:
+    """Return an acceptable bid with what it takes from its campaign filled in (MARKET.md §4)."""
     campaign = state.campaigns[command.buyer, command.campaign]
     budget_us, max_price = command.latency_budget_us, command.max_price
     if budget_us is None:
         budget_us = campaign.latency_budget_us
     if max_price is None:
         max_price = campaign.max_unit_price * (command.tokens_in + command.tokens_out) // 1000
-    bid = BidState(
+    return BidState(
         command=command,
         campaign=campaign,
         budget_us=budget_us,
@@ -222,7 +227,6 @@ def _(command: c.Bid, state: State) -> None:
         due_ns=state.at + NS_PER_US * command.rest_us,
         arrival=state.seq,
     )
-    bid_arrives(state, bid)
 
 
 @execute.register

@@ -1,0 +1,503 @@
+"""The auction of a bid under a changed campaign, for Explain (MARKET.md §7). Reads; changes nothing.
+
+    scan        one pass over the offers that stand: which rules of §5 does each fail, all of them, not
+       │        only the first? Kept is what fails one rule at most, and one that a change can help
+       ▼
+    candidates  offer, the rule it fails or 0, score, latency, cost …: one row each
+       ├──▶ run        clears the units of the bid among the rows that fail nothing, or only the rule
+       │               that is loosened as far as it is loosened: the price without it
+       └──▶ nearest    the row of each rule that the smallest change admits: the counter-offer
+
+**Exact**, for an offer is eligible without rule k if and only if it fails at most {k}; so one pass
+answers for all constraints, and what fails two rules is never looked at again. It shares the table of
+bids with the auctions: row 0 is the bid, as always (matching_core/explain.py puts it there). Rules are
+independent here, so they stand in the order that rules most out first; site rules are asked once per
+site. Nothing of the index is used: offers' rows, sites, campaigns, round trips.
+"""
+
+import numpy as np
+
+from matching_core import columns as c
+from matching_core.jit import Array, bits_table, i64, inner, kernel, small_table, table
+from matching_core.kernels.campaigns import all_allowed
+from matching_core.kernels.commands import bid_refusal
+from matching_core.kernels.rules import (
+    CAPABILITY,
+    CERTIFICATION,
+    COLD,
+    CONTRACT,
+    DATA_RESIDENCY,
+    HARDWARE,
+    LATENCY,
+    OPERATOR,
+    PEERING,
+    PRECISION,
+    PRICE,
+    RESIDENCY,
+    SOVEREIGNTY,
+    SPEED,
+    TIER,
+    TRUST,
+    adapter_resident,
+    card_of,
+    cost_of,
+    deal_admits,
+    has_bit,
+    markdown_of,
+    site_peers,
+)
+from matching_core.kernels.wide import ceil_div
+
+# A row of candidates. NEED is what the offer has where its rule is about that: a number, a level, the
+# place in a closed list, an operator, a country; what it lacks of what is required; else 0.
+(CAN_OFFER, CAN_RULE, CAN_SCORE, CAN_LATENCY, CAN_COST, CAN_GROUP, CAN_PRIORITY, CAN_DEAL,
+ CAN_AVAILABLE, CAN_LEFT, CAN_NEED, CAN_SITE) = range(12)  # fmt: skip
+CANDIDATE_WORDS = 12
+# What is noted of a site: which rules it fails, what it has of that, round trip plus margin, its group.
+SEEN_FAILS, SEEN_NEED, SEEN_PATH, SEEN_GROUP = range(4)
+SEEN_WORDS = 4
+# Of each rule: its best row (−1: none), and how many entries must change for it.
+NEAR_ROW, NEAR_SIZE = range(2)
+RULES = 21
+ANY = -1  # a rule left out: all that fail it are admitted
+LEFT_OUT = 1_000_000  # more entries than any list: only leaving the rule out helps
+
+_NEVER = 1  # bit 0, which is no rule: what no change of a constraint helps
+
+
+@inner
+def lacking(countries: Array, row: int, word: int, allowed: Array, campaign: int, at: int) -> int:
+    """Return how many countries of one set are not in another."""
+    count = 0
+    for place in range(c.COUNTRY_WORDS):
+        word_left = countries[row, word + place] & ~allowed[campaign, at + place]
+        while word_left != 0:
+            word_left &= word_left - 1
+            count += 1
+    return count
+
+
+@inner
+def site_fails(s: Array, campaign: int, site: int) -> tuple[int, int]:
+    """Return which of rules 4 to 11 a site fails, as bits, and what it has of the last of them."""
+    campaigns = table(s, c.CAMPAIGNS, c.CAMPAIGN_ROW)
+    sites = table(s, c.SITES, c.SITE_ROW)
+    operators = table(s, c.OPERATORS, c.OPERATOR_ROW)
+    buyers = table(s, c.BUYERS, c.BUYER_ROW)
+    operator = sites[site, c.SITE_OPERATOR]
+    fails = 0
+    need = 0
+    if sites[site, c.SITE_GROUP] == buyers[campaigns[campaign, c.CAMPAIGN_BUYER], c.BUYER_GROUP]:
+        return _NEVER, 0
+    rules_set = campaigns[campaign, c.CAMPAIGN_RULES_SET]
+    if rules_set & c.RESIDENCY_SET:
+        country = sites[site, c.SITE_COUNTRY]
+        word = campaigns[campaign, c.CAMPAIGN_RESIDENCY + (country >> 6)]
+        if country == 0 or (word >> (country & 63)) & 1 == 0:
+            fails |= 1 << RESIDENCY
+            need = country
+    if rules_set & c.DATA_SET and (
+        sites[site, c.SITE_DATA_COUNT] == 0
+        or not all_allowed(sites, site, c.SITE_DATA, campaigns, campaign, c.CAMPAIGN_DATA)
+    ):
+        fails |= 1 << DATA_RESIDENCY
+    if rules_set & c.SOVEREIGNTY_SET and (
+        operators[operator, c.OPERATOR_CONTROL_COUNT] == 0
+        or not all_allowed(
+            operators, operator, c.OPERATOR_CONTROL, campaigns, campaign, c.CAMPAIGN_SOVEREIGNTY
+        )
+    ):
+        fails |= 1 << SOVEREIGNTY
+    lacks = campaigns[campaign, c.CAMPAIGN_CERTIFICATIONS] & ~sites[site, c.SITE_CERTIFICATIONS]
+    if lacks != 0:
+        fails |= 1 << CERTIFICATION
+        need = lacks
+    tiers = campaigns[campaign, c.CAMPAIGN_TIERS]
+    if tiers != 0 and (tiers >> sites[site, c.SITE_TIER]) & 1 == 0:
+        fails |= 1 << TIER
+        need = sites[site, c.SITE_TIER]
+    listed = has_bit(bits_table(s, c.CAMPAIGN_OPERATORS, s[c.OPERATOR_WORDS]), campaign, operator)
+    if listed != (campaigns[campaign, c.CAMPAIGN_ALLOWS] != 0):
+        fails |= 1 << OPERATOR
+        need = operator
+    if sites[site, c.SITE_TRUST] < campaigns[campaign, c.CAMPAIGN_TRUST]:
+        fails |= 1 << TRUST
+        need = sites[site, c.SITE_TRUST]
+    return fails, need
+
+
+@inner
+def look_at_sites(s: Array, seen: Array) -> None:
+    """Note of every site what it fails, what it has of that, and its path.
+
+    Two bits that stand side by side decide about most: whether all rules admit the site, and whether its
+    round trip alone is over the budget. Only a near site that is not admitted is asked which rules.
+    """
+    rests = table(s, c.RESTS_TABLE, c.REST_ROW)
+    campaigns = table(s, c.CAMPAIGNS, c.CAMPAIGN_ROW)
+    sites = table(s, c.SITES, c.SITE_ROW)
+    rtt = small_table(s, c.RTT, s[c.SITE_CAPACITY])
+    open_sites = bits_table(s, c.OPEN_SITES, s[c.SITE_WORDS])
+    campaign_sites = bits_table(s, c.CAMPAIGN_SITES, s[c.SITE_WORDS])
+    campaign, origin = rests[0, c.REST_CAMPAIGN], rests[0, c.REST_ORIGIN]
+    peering = campaigns[campaign, c.CAMPAIGN_PEERING] != 0
+    for site in range(1, s[c.SITE_COUNT] + 1):
+        fails = 0
+        path_us = i64(rtt[origin, site])
+        if path_us < 0 or not has_bit(open_sites, 0, site):
+            seen[site, SEEN_FAILS] = _NEVER
+            continue
+        path_us >>= 1
+        if path_us > rests[0, c.REST_BUDGET]:
+            fails = 1 << LATENCY
+        need = 0
+        if not has_bit(campaign_sites, campaign, site):
+            if fails != 0:
+                seen[site, SEEN_FAILS] = _NEVER
+                continue
+            fails, need = site_fails(s, campaign, site)
+        if peering and not hopeless(fails) and not site_peers(s, site, rests[0, c.REST_ASN]):
+            fails |= 1 << PEERING
+        seen[site, SEEN_FAILS] = fails
+        seen[site, SEEN_NEED] = need
+        if not hopeless(fails):
+            seen[site, SEEN_PATH] = path_us + sites[site, c.SITE_MARGIN]
+            seen[site, SEEN_GROUP] = sites[site, c.SITE_GROUP]
+
+
+@inner
+def hopeless(fails: int) -> bool:
+    """Tell whether no change of one constraint helps: it fails what none can, or two rules."""
+    return fails & _NEVER != 0 or fails & (fails - 1) != 0
+
+
+@inner
+def offers_to_look_at(s: Array, seen: Array, found: Array) -> int:
+    """Put the offers of the campaign's models at sites that are not hopeless into `found`; how many."""
+    rests = table(s, c.RESTS_TABLE, c.REST_ROW)
+    offers = table(s, c.OFFERS, c.OFFER_ROW)
+    models = table(s, c.MODELS, c.MODEL_ROW)
+    campaigns = table(s, c.CAMPAIGNS, c.CAMPAIGN_ROW)
+    campaign = rests[0, c.REST_CAMPAIGN]
+    wanted = np.full(4, -1, np.int64)
+    for place in range(campaigns[campaign, c.CAMPAIGN_MODEL_COUNT]):
+        model = campaigns[campaign, c.CAMPAIGN_MODELS + place]
+        if models[model, c.MODEL_HALTS] == 0:
+            wanted[place] = model
+    first, second, third, fourth = wanted[0], wanted[1], wanted[2], wanted[3]
+    count = 0
+    for offer in range(1, s[c.OFFER_ROWS]):
+        model = offers[offer, c.OFFER_MODEL]
+        if model in (first, second, third, fourth):
+            fails = seen[offers[offer, c.OFFER_SITE], SEEN_FAILS]
+            found[count] = offer
+            count += 0 if hopeless(fails) else 1
+    return count
+
+
+@inner
+def look_at_offer(s: Array, offer: int, seen: Array, row: Array) -> bool:
+    """Judge an offer by the rules that are its own, given those of its site; fills `row` if it is kept.
+
+    What stands in the line of its ask is asked first: that is enough for most to be hopeless.
+    """
+    rests = table(s, c.RESTS_TABLE, c.REST_ROW)
+    offers = table(s, c.OFFERS, c.OFFER_ROW)
+    asks = table(s, c.ASKS, c.ASK_ROW)
+    campaigns = table(s, c.CAMPAIGNS, c.CAMPAIGN_ROW)
+    campaign = rests[0, c.REST_CAMPAIGN]
+    tokens_in = rests[0, c.REST_TOKENS_IN]
+    site = offers[offer, c.OFFER_SITE]
+    fails, need = seen[site, SEEN_FAILS], seen[site, SEEN_NEED]
+    if asks[offer, c.ASK_AVAILABLE] < 1:
+        return False
+    attributes = asks[offer, c.ASK_ATTRIBUTES]
+    allowed = campaigns[campaign, c.CAMPAIGN_HARDWARE]
+    if allowed != 0 and (allowed >> (attributes & 255)) & 1 == 0:
+        fails |= 1 << HARDWARE
+        need = attributes & 255
+    allowed = campaigns[campaign, c.CAMPAIGN_PRECISIONS]
+    if allowed != 0 and (allowed >> ((attributes >> 8) & 255)) & 1 == 0:
+        fails |= 1 << PRECISION
+        need = (attributes >> 8) & 255
+    allowed = campaigns[campaign, c.CAMPAIGN_CONTRACTS]
+    if allowed != 0 and (allowed >> ((attributes >> 16) & 255)) & 1 == 0:
+        fails |= 1 << CONTRACT
+        need = (attributes >> 16) & 255
+    lacks = campaigns[campaign, c.CAMPAIGN_CAPABILITIES] & ~(attributes >> c.CAPABILITIES_SHIFT)
+    if lacks != 0:
+        fails |= 1 << CAPABILITY
+        need = lacks
+    latency_us = seen[site, SEEN_PATH] + asks[offer, c.ASK_TTFT]
+    latency_us += tokens_in * asks[offer, c.ASK_PREFILL] // 1000
+    if latency_us > rests[0, c.REST_BUDGET]:
+        fails |= 1 << LATENCY
+    if hopeless(fails):
+        return False
+    deal = asks[offer, c.ASK_DEAL]
+    if deal != 0 and not deal_admits(s, deal, rests[0, c.REST_BUYER]):
+        return False
+    cost = cost_of(rests, 0, asks, offer)
+    if cost > rests[0, c.REST_PRICE]:
+        fails |= 1 << PRICE
+        if hopeless(fails):
+            return False
+    start_us = offers[offer, c.OFFER_COLD]
+    adapter = rests[0, c.REST_ADAPTER]
+    if adapter != 0:
+        if table(s, c.ADAPTERS, c.ADAPTER_ROW)[adapter, 0] != offers[offer, c.OFFER_MODEL]:
+            return False
+        if not adapter_resident(s, offers[offer, c.OFFER_ADAPTERS], adapter):
+            if offers[offer, c.OFFER_LOAD] == 0:
+                return False
+            start_us += offers[offer, c.OFFER_LOAD]
+    if start_us > 0 and campaigns[campaign, c.CAMPAIGN_COLD] == 0:
+        fails |= 1 << COLD
+    if offers[offer, c.OFFER_SPEED] < campaigns[campaign, c.CAMPAIGN_SPEED]:
+        fails |= 1 << SPEED
+        need = offers[offer, c.OFFER_SPEED]
+    latency_us += start_us
+    if latency_us > rests[0, c.REST_BUDGET]:
+        fails |= 1 << LATENCY
+    if tokens_in + rests[0, c.REST_TOKENS_OUT] > offers[offer, c.OFFER_CONTEXT]:
+        return False
+    value = rests[0, c.REST_PRICE] - markdown_of(s, campaign, offers[offer, c.OFFER_MODEL])
+    value -= ceil_div(campaigns[campaign, c.CAMPAIGN_TIME_VALUE] * latency_us, 1000)
+    if value < cost:
+        fails |= 1 << PRICE
+    if hopeless(fails) or offers[offer, c.OFFER_STANDING] == 0:
+        return False
+    row[CAN_OFFER] = offer
+    row[CAN_SCORE] = value - cost
+    row[CAN_LATENCY] = latency_us
+    row[CAN_COST] = cost
+    row[CAN_GROUP] = seen[site, SEEN_GROUP]
+    row[CAN_PRIORITY] = offers[offer, c.OFFER_PRIORITY]
+    row[CAN_DEAL] = deal
+    row[CAN_AVAILABLE] = asks[offer, c.ASK_AVAILABLE]
+    row[CAN_NEED] = need
+    row[CAN_SITE] = site
+    rule = 0
+    while fails > 1:
+        fails >>= 1
+        rule += 1
+    row[CAN_RULE] = rule
+    return True
+
+
+@kernel
+def scan(s: Array, seen: Array, found: Array, candidates: Array) -> int:
+    """Find what could serve the bid in row 0 if at most one constraint were left out.
+
+    Args:
+        s: the state.
+        seen: int64[sites + 1, SEEN_WORDS]; overwritten.
+        found: int64[as many as offers]; overwritten.
+        candidates: int64[as many rows as offers, CANDIDATE_WORDS]; overwritten.
+
+    Returns:
+        How many rows there are.
+    """
+    look_at_sites(s, seen)
+    count = 0
+    for place in range(offers_to_look_at(s, seen, found)):
+        if look_at_offer(s, found[place], seen, candidates[count]):
+            count += 1
+    return count
+
+
+@inner
+def countries_inside(
+    table_of: Array, row: int, other: int, word: int, allowed: Array, campaign: int, at: int
+) -> bool:
+    """Tell whether all that one set has beyond the allowed is in another set, too; empty is unknown."""
+    some = False
+    for place in range(c.COUNTRY_WORDS):
+        has = table_of[row, word + place]
+        some = some or has != 0
+        if has & ~allowed[campaign, at + place] & ~table_of[other, word + place] != 0:
+            return False
+    return some
+
+
+@inner
+def admitted(s: Array, candidates: Array, row: int, rule: int, value: int) -> bool:
+    """Tell whether a row is eligible when one rule is loosened to `value` (see `run`)."""
+    fails = candidates[row, CAN_RULE]
+    if fails == 0:
+        return True
+    if fails != rule:
+        return False
+    if value == ANY or rule in (PRICE, COLD, PEERING):
+        return True
+    need = candidates[row, CAN_NEED]
+    if rule == LATENCY:
+        return bool(candidates[row, CAN_LATENCY] <= value)
+    if rule in (TRUST, SPEED):
+        return bool(need >= value)
+    if rule in (CERTIFICATION, CAPABILITY):
+        return bool(need & ~value == 0)
+    if rule in (DATA_RESIDENCY, SOVEREIGNTY):
+        campaigns = table(s, c.CAMPAIGNS, c.CAMPAIGN_ROW)
+        campaign = table(s, c.RESTS_TABLE, c.REST_ROW)[0, c.REST_CAMPAIGN]
+        sites = table(s, c.SITES, c.SITE_ROW)
+        site = candidates[row, CAN_SITE]
+        if rule == DATA_RESIDENCY:
+            return countries_inside(
+                sites, site, value, c.SITE_DATA, campaigns, campaign, c.CAMPAIGN_DATA
+            )
+        return countries_inside(
+            table(s, c.OPERATORS, c.OPERATOR_ROW), sites[site, c.SITE_OPERATOR],
+            sites[value, c.SITE_OPERATOR], c.OPERATOR_CONTROL,
+            campaigns, campaign, c.CAMPAIGN_SOVEREIGNTY,
+        )  # fmt: skip
+    return bool(need == value)
+
+
+@inner
+def row_better(candidates: Array, row: int, than: int) -> bool:
+    """Tell whether one row's offer is better than another's (MARKET.md §5)."""
+    if candidates[row, CAN_SCORE] != candidates[than, CAN_SCORE]:
+        return bool(candidates[row, CAN_SCORE] > candidates[than, CAN_SCORE])
+    if candidates[row, CAN_LATENCY] != candidates[than, CAN_LATENCY]:
+        return bool(candidates[row, CAN_LATENCY] < candidates[than, CAN_LATENCY])
+    return bool(candidates[row, CAN_PRIORITY] < candidates[than, CAN_PRIORITY])
+
+
+@inner
+def clear_unit(s: Array, candidates: Array, chosen: Array, count: int, shift: int) -> int:
+    """Auction one unit among rows (MARKET.md §6a) and take the slot; returns the price, −1 for none."""
+    winner, rival, deal = -1, -1, -1
+    for place in range(count):
+        row = chosen[place]
+        if candidates[row, CAN_LEFT] == 0:
+            continue
+        if candidates[row, CAN_DEAL] != 0:
+            if deal < 0 or row_better(candidates, row, deal):
+                deal = row
+        elif winner < 0 or row_better(candidates, row, winner):
+            if winner >= 0 and candidates[winner, CAN_GROUP] != candidates[row, CAN_GROUP]:
+                rival = winner
+            winner = row
+        elif candidates[row, CAN_GROUP] != candidates[winner, CAN_GROUP] and (
+            rival < 0 or row_better(candidates, row, rival)
+        ):
+            rival = row
+    if winner < 0 and deal < 0:
+        return -1
+    if winner >= 0:
+        model = table(s, c.OFFERS, c.OFFER_ROW)[candidates[winner, CAN_OFFER], c.OFFER_MODEL]
+        cost = candidates[winner, CAN_COST]
+        value = candidates[winner, CAN_SCORE] + cost + shift
+        price = max(cost, min(value, card_of(s, 0, model)))
+        if rival >= 0:
+            price = min(price, value - candidates[rival, CAN_SCORE] - shift)
+        if deal < 0 or candidates[deal, CAN_SCORE] + shift < value - price:
+            candidates[winner, CAN_LEFT] -= 1
+            return i64(price)
+    candidates[deal, CAN_LEFT] -= 1
+    return i64(candidates[deal, CAN_COST])
+
+
+@kernel
+def run(
+    s: Array, candidates: Array, count: int, rule: int, value: int, shift: int, prices: Array
+) -> int:
+    """Clear the units of the bid in row 0 with one rule loosened; returns how many fill.
+
+    Args:
+        s: the state; the band in row 0 says which card counts.
+        candidates: what `scan` found; CAN_LEFT is overwritten.
+        count: how many rows of them.
+        rule: the one that is loosened, 0 for none.
+        value: how far: ANY, or what CAN_NEED must be, be at least, or lack no more than; of LATENCY the
+            budget; of DATA_RESIDENCY and SOVEREIGNTY the site whose countries are allowed, too.
+        shift: what the ceiling is more than the bid's.
+        prices: int64[units]; the prices, in order.
+    """
+    chosen = np.empty(count, np.int64)
+    found = 0
+    for row in range(count):
+        if candidates[row, CAN_SCORE] + shift >= 0 and admitted(s, candidates, row, rule, value):
+            candidates[row, CAN_LEFT] = candidates[row, CAN_AVAILABLE]
+            chosen[found] = row
+            found += 1
+    for unit in range(len(prices)):
+        price = clear_unit(s, candidates, chosen, found, shift)
+        if price < 0:
+            return unit
+        prices[unit] = price
+    return len(prices)
+
+
+@inner
+def size_of(s: Array, candidates: Array, row: int) -> int:
+    """Return how much of a row's rule must change for it: units of a number, or entries of a list."""
+    rests = table(s, c.RESTS_TABLE, c.REST_ROW)
+    campaigns = table(s, c.CAMPAIGNS, c.CAMPAIGN_ROW)
+    sites = table(s, c.SITES, c.SITE_ROW)
+    operators = table(s, c.OPERATORS, c.OPERATOR_ROW)
+    campaign = rests[0, c.REST_CAMPAIGN]
+    rule, need, site = (
+        candidates[row, CAN_RULE], candidates[row, CAN_NEED], candidates[row, CAN_SITE],
+    )  # fmt: skip
+    size = 1
+    if rule == PRICE:
+        size = -candidates[row, CAN_SCORE]
+    elif rule == LATENCY:
+        size = candidates[row, CAN_LATENCY] - rests[0, c.REST_BUDGET]
+    elif rule == SPEED:
+        size = campaigns[campaign, c.CAMPAIGN_SPEED] - need
+    elif rule == TRUST:
+        size = campaigns[campaign, c.CAMPAIGN_TRUST] - need
+    elif rule in (CERTIFICATION, CAPABILITY):
+        size = 0
+        while need != 0:
+            need &= need - 1
+            size += 1
+    elif rule == RESIDENCY:
+        size = 1 if need != 0 else LEFT_OUT
+    elif rule == DATA_RESIDENCY:
+        size = lacking(sites, site, c.SITE_DATA, campaigns, campaign, c.CAMPAIGN_DATA)
+        if size == 0:  # it has none: unknown
+            size = LEFT_OUT
+    elif rule == SOVEREIGNTY:
+        size = lacking(
+            operators, sites[site, c.SITE_OPERATOR], c.OPERATOR_CONTROL,
+            campaigns, campaign, c.CAMPAIGN_SOVEREIGNTY,
+        )  # fmt: skip
+        if size == 0:
+            size = LEFT_OUT
+    return i64(size)
+
+
+@kernel
+def nearest(s: Array, candidates: Array, count: int, near: Array) -> int:
+    """Find of each rule the row that the smallest change of it admits; of one size the better offer.
+
+    `near` int64[RULES, 2] is overwritten. Returns how many rows fail a rule.
+    """
+    near[:, NEAR_ROW] = -1
+    found = 0
+    for row in range(count):
+        rule = candidates[row, CAN_RULE]
+        if rule == 0:
+            continue
+        found += 1
+        size = size_of(s, candidates, row)
+        old = near[rule, NEAR_ROW]
+        if (
+            old < 0
+            or size < near[rule, NEAR_SIZE]
+            or (size == near[rule, NEAR_SIZE] and row_better(candidates, row, old))
+        ):
+            near[rule, NEAR_ROW] = row
+            near[rule, NEAR_SIZE] = size
+    return found
+
+
+@kernel
+def refusal_of(s: Array, bid: int, rest_us: int) -> int:
+    """Return why the market would reject the bid in row 0, 0 if it would not."""
+    rests = table(s, c.RESTS_TABLE, c.REST_ROW)
+    return i64(bid_refusal(s, rests[0, c.REST_BUYER], rests[0, c.REST_AGENT], bid, rest_us))
