@@ -73,7 +73,8 @@ def measure(offers: int, sites: int, models: int, bids: int) -> dict[str, Any]:
                 taken_us["filled" if whole else "unfilled"].append(taken)
         left -= len(batch)
     result: dict[str, Any] = {"offers": offers, "explained": sum(map(len, taken_us.values()))}
-    for name, values in (("all", sum(taken_us.values(), [])), *taken_us.items()):
+    taken_us["all"] = [*taken_us["filled"], *taken_us["unfilled"]]
+    for name, values in taken_us.items():
         result[f"{name}_count"] = len(values)
         for percentile in PERCENTILES if values else ():
             of = "max" if percentile == 100 else f"p{percentile}"

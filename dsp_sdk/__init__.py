@@ -29,12 +29,14 @@ from schemas.channel import (
     SessionOverError,
 )
 from schemas.commands import Campaign, CampaignModel
+from schemas.explanation import Change, Explanation
 
 OutcomeUnknown = OutcomeUnknownError  # the word for it in documents and in conversation
 
 __all__ = [
     "BidResult", "BidsResult", "Bundle", "BundleError", "Campaign", "CampaignModel",
-    "ChannelError", "Chat", "Client", "Events", "EventsClosedError", "EventsMissedError", "Fill",
+    "Change", "ChannelError", "Chat", "Client", "Events", "EventsClosedError",
+    "EventsMissedError", "Explanation", "Fill",
     "Goal", "GoalError", "NoExchangeError", "NotSentError", "OutcomeUnknown",
     "OutcomeUnknownError", "Pool", "RefusedError", "RejectedError", "ServeError",
     "SessionOverError", "SiteRefusedError", "SiteRequest", "SiteUnreachableError", "Tape",

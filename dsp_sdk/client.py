@@ -17,6 +17,7 @@ import zmq
 from dsp_sdk.chat import Chat, Message
 from dsp_sdk.directory import Directory, UnknownNameError
 from dsp_sdk.events import Events, FirstCopies
+from dsp_sdk.explaining import Explanations
 from dsp_sdk.results import (
     BidResult,
     BidsResult,
@@ -41,6 +42,7 @@ from schemas.channel import (
     SessionOverError,
 )
 from schemas.commands import Campaign, CampaignEnd, Site
+from schemas.explanation import Explanation
 from schemas.link import ClientLink, FeedClient
 from schemas.reasons import NAME_OF_NO_FILL, REFUSED, REJECTED
 from schemas.session.client import ClientSession
@@ -73,6 +75,7 @@ class Client:
         self._http: aiohttp.ClientSession | None = None
         self._tasks: set[asyncio.Future[None]] = set()
         self._feeds: list[Events | Tape] = []
+        self._explanations = Explanations(lambda: self._link(self._events_address))
         self.channel = Channel(
             self._link(bundle.commands_address),
             ClientSession(software=SOFTWARE, cancel_after_us=cancel_after_us),
@@ -93,6 +96,10 @@ class Client:
     def buyer(self) -> str:
         """The member's name, as the exchange knows it by this agent's key."""
         return self._established.member
+
+    @property
+    def _events_address(self) -> str:
+        return self.bundle.events_address or self._established.events_address
 
     @property
     def _established(self) -> Established:
@@ -146,6 +153,8 @@ class Client:
         explain: bool = False,
     ) -> BidResult:
         """Bid for `quantity` slots and return what became of it; a no-fill is a result, no error.
+
+        With `explain` the follower explains the bid, and `explain(result.bid)` asks how.
 
         Raises:
             OutcomeUnknownError: the answer was lost; `outcome(bid=…)` tells. UnknownNameError.
@@ -259,6 +268,20 @@ class Client:
         """Ask what became of a bid of this agent, or of a fill: the way out of OutcomeUnknown."""
         return await self.channel.query(bid=bid, fill=fill)
 
+    async def explain(self, bid: int, *, timeout_s: float = 5.0) -> Explanation:
+        """Ask why a bid of this agent that was made with `explain=True` got what it got (MARKET.md §7).
+
+        `constraints` say what each constraint of the campaign costs each fill, `counter_offer` what
+        is the smallest change with which a unit that did not fill had filled, and its price then;
+        numbers are rounded to two digits. `schemas.explanation.lines` makes text of it.
+
+        Raises:
+            RefusedError: `explain`: the bid was not flagged, was rejected, or is not kept any more;
+                `rate`: this buyer flags more bids than are explained.
+            TimeoutError: the follower did not come to the bid in time.
+        """
+        return await self._explanations.ask(bid, timeout_s)
+
     # ------------------------------------------------------------------------- after the fill
     async def complete(
         self, fill: int, *, tokens_in: int, tokens_out: int, ttft_us: int, patient: bool = True
@@ -349,7 +372,7 @@ class Client:
     # ------------------------------------------------------------------------- feeds, names
     def events(self, after: int = 0) -> Events:
         """Read this member's events from number `after` on (0: from the first that is kept)."""
-        address = self.bundle.events_address or self._established.events_address
+        address = self._events_address
         events = Events(lambda: self._link(address), self._clock_ns, self._copies, after)
         self._feeds.append(events)
         return events
@@ -421,5 +444,6 @@ class Client:
             await self._http.close()
         for feed in self._feeds:
             feed.close()
+        self._explanations.close()
         await self.channel.close()
         self._context.term()

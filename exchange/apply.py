@@ -5,7 +5,7 @@ differ in what a record means.
 """
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final, Protocol
 
 import msgspec
 import numpy as np
@@ -15,6 +15,7 @@ from exchange import notes
 from exchange.journal.record import Kind, Record
 from exchange.registry import Agent, Registry
 from matching_core.event_rows import COLUMNS, EVENT_WORDS
+from matching_core.explain import after, expire_ahead
 from matching_core.market import Market
 from schemas import commands, records
 
@@ -33,12 +34,29 @@ _COMMANDS: Final[msgspec.msgpack.Decoder[commands.AnyCommand]] = msgspec.msgpack
 _ENCODER: Final = msgspec.msgpack.Encoder()
 
 
+class Watch(Protocol):
+    """Who is shown some bids at the moment they arrive, on the book that they meet (Explain)."""
+
+    def wanted(self, bids: np.ndarray, buyer: int, agent: int, at_ns: int) -> list[int]:
+        """Return the places of the bids of a frame that are to be shown, in order."""
+
+    def arriving(self, bid: Any, buyer: int, agent: int) -> None:
+        """See a BID record: what was due has happened, the bid has not. Must not change the market."""
+
+    def applied(self, bid: Any, buyer: int, agent: int, rows: NDArray[np.int64]) -> None:
+        """See what the same bid's command made happen."""
+
+
 @dataclass(slots=True)
 class JournalApplier:
-    """Applies records, in order, to a market and a registry that it shares with its owner."""
+    """Applies records, in order, to a market and a registry that it shares with its owner.
+
+    With a `watch` the events and the state are the same: its bids are applied one by one.
+    """
 
     market: Market
     registry: Registry
+    watch: Watch | None = None
 
     def apply(self, record: Record) -> NDArray[np.int64]:
         """Apply one record and return its events: `int64[n, EVENT_WORDS]`, valid until the next.
@@ -63,6 +81,12 @@ class JournalApplier:
         if agent is None:
             return self.market.apply_frame(kind, batch, 0, 0, at_ns)
         member = member_handle(self.market, agent)
+        if kind == records.BID and self.watch is not None:
+            places = self.watch.wanted(batch, member, agent.number, at_ns)
+            if places:
+                return apply_shown(
+                    self.market, self.watch, places, batch, member, agent.number, at_ns
+                )
         role = ROLE_NUMBER.get(agent.role, 0)
         return self.market.apply_frame(kind, batch, member, agent.number, at_ns, role=role)
 
@@ -85,6 +109,36 @@ class JournalApplier:
             handle = self.market.intern_adapter_set(note.adapters)
             assert handle == note.handle
         self.registry.apply(note)
+
+
+def apply_shown(
+    market: Market,
+    watch: Watch,
+    places: list[int],
+    bids: np.ndarray,
+    buyer: int,
+    agent: int,
+    at_ns: int,
+) -> NDArray[np.int64]:
+    """Apply a frame of bids and show those at `places`: the same events as of the frame at once."""
+
+    def apply(first: int, end: int) -> NDArray[np.int64]:
+        return market.apply_frame(records.BID, bids[first:end], buyer, agent, at_ns)
+
+    parts = []
+    done = 0
+    for place in places:
+        if place > done:
+            parts.append(apply(done, place).copy())
+        ahead = expire_ahead(market, at_ns)
+        watch.arriving(bids[place], buyer, agent)
+        rows = after(ahead, apply(place, place + 1))
+        watch.applied(bids[place], buyer, agent, rows)
+        parts.append(rows)
+        done = place + 1
+    if done < len(bids):
+        parts.append(apply(done, len(bids)).copy())
+    return np.concatenate(parts)
 
 
 def frame_records(payload: memoryview | bytes) -> tuple[int, np.ndarray]:

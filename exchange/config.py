@@ -83,6 +83,9 @@ class FollowerSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     http_bind: str = "127.0.0.1:*"
     snapshot_every: Positive = 200_000  # commands
     book_every_us: Positive = 1_000_000
+    # Flagged bids of one buyer that are explained per second of market time; of all, ten times as
+    # many. Each takes the follower about a millisecond. 0: none.
+    explain_per_second: Annotated[int, Meta(ge=0, le=1_000)] = 20
 
     def __post_init__(self) -> None:
         _check_link("events_bind", self.events_bind)

@@ -18,10 +18,10 @@ further. Of two changes of one constraint and one size it is the one that admits
 score, latency, priority). The integers are exact, so that the order is total.
 """
 
-from typing import Final, NamedTuple
+from typing import Annotated, Final, NamedTuple
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from schemas import limits
 from schemas.commands import Bid, Campaign
@@ -86,6 +86,11 @@ _LOOSEST: Final = {
 
 
 # ----------------------------------------------------------------------------- answers
+# Bounded, because they are also read from a peer.
+_PerUnit = Annotated[tuple[int, ...], Meta(max_length=limits.QUANTITY_MAX)]
+_PerConstraint = Meta(max_length=len(_TABLE))
+
+
 class ConstraintPrice(Struct, frozen=True, kw_only=True):
     """What one constraint costs each fill of the bid: its price less the price without it.
 
@@ -93,8 +98,8 @@ class ConstraintPrice(Struct, frozen=True, kw_only=True):
     """
 
     constraint: str
-    nusd: tuple[int, ...]
-    pusd_per_token: tuple[int, ...]  # the same in µ$ per million declared tokens
+    nusd: _PerUnit
+    pusd_per_token: _PerUnit  # the same in µ$ per million declared tokens
 
 
 class Change(Struct, frozen=True, kw_only=True):
@@ -110,7 +115,7 @@ class Change(Struct, frozen=True, kw_only=True):
     pusd_per_token: int
     size: int
     value: int | None = None
-    entries: tuple[str, ...] = ()
+    entries: Annotated[tuple[str, ...], Meta(max_length=limits.LIST_MAX)] = ()
 
 
 class Explanation(Struct, frozen=True, kw_only=True):
@@ -128,9 +133,9 @@ class Explanation(Struct, frozen=True, kw_only=True):
     campaign: str
     quantity: int
     tokens: int
-    prices: tuple[int, ...]
-    constraints: tuple[ConstraintPrice, ...] = ()
-    changes: tuple[Change, ...] = ()
+    prices: _PerUnit
+    constraints: Annotated[tuple[ConstraintPrice, ...], _PerConstraint] = ()
+    changes: Annotated[tuple[Change, ...], _PerConstraint] = ()
     reason: str = ""
     rounded: bool = False
 
@@ -252,3 +257,53 @@ def changed(change: Change, campaign: Campaign, bid: Bid) -> tuple[Campaign, Bid
     else:
         listed += named
     return msgspec.structs.replace(campaign, **{field: listed}), bid
+
+
+# ----------------------------------------------------------------------------- for people
+def lines(explanation: Explanation) -> list[str]:
+    """Return an explanation as text."""
+    filled, quantity = len(explanation.prices), explanation.quantity
+    name = f"{explanation.buyer}/{explanation.agent}/{explanation.bid}"
+    text = f"bid {name}, campaign {explanation.campaign}: {filled} of {quantity} filled"
+    if filled:
+        text += f" at {_numbers(explanation.prices)} n$"
+    if filled < quantity:
+        text += f" ({explanation.reason or 'the rest came to rest'})"
+    made = [text]
+    if explanation.constraints:
+        made.append(f"  {'constraint':<16}{'costs it, n$':>16}  $ per million tokens")
+    for each in explanation.constraints:
+        usd = "does not bind"
+        if any(each.nusd):
+            usd = ", ".join(f"{pusd / 1e6:,.6f}" for pusd in each.pusd_per_token)
+        made.append(f"  {each.constraint:<16}{_numbers(each.nusd):>16}  {usd}")
+    if filled < quantity and not explanation.changes:
+        made.append("  no change of one constraint had filled more")
+    for place, change in enumerate(explanation.changes):
+        made.append(
+            f"  {'counter-offer' if place == 0 else 'or'}: {describe(change)}: the next unit fills at "
+            f"{change.price:,} n$ ({change.pusd_per_token / 1e6:,.6f} $ per million tokens)"
+        )
+    return made
+
+
+def describe(change: Change) -> str:
+    """Return what is changed, as text."""
+    if change.value is not None:
+        what = {
+            CEILING: "a ceiling of {:,} n$",
+            LATENCY: "a latency budget of {:,} µs",
+            TRUST: "a minimal trust of {:,}",
+            SPEED: "a minimal speed of {:,} tokens per second",
+        }
+        return what[change.constraint].format(change.value)
+    if not change.entries:
+        return f"no {change.constraint} rule" if change.constraint != "cold" else "cold starts too"
+    entries = ", ".join(change.entries)
+    if CONSTRAINTS[change.constraint].requires:
+        return f"{change.constraint} without {entries}"
+    return f"{change.constraint} also {entries}"
+
+
+def _numbers(numbers: tuple[int, ...]) -> str:
+    return ", ".join(f"{number:,}" for number in numbers)

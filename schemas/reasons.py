@@ -28,6 +28,7 @@ REFUSED: Final = {
     "site": 114,  # the agent is not enrolled for this site
     "name": 115,  # an owned name must begin with its member and a slash
     "session": 116,  # the session ended or was taken over by a newer one of this agent
+    "explain": 117,  # the bid was not flagged for it, or its explanation is not kept any more
 }
 
 # Rejected by the market, in the order of MARKET_FILE.md's checks.

@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from exchange.apply import JournalApplier, decode_command, member_handle
+from exchange.apply import JournalApplier, Watch, decode_command, member_handle
 from exchange.follower.event_files import (
     MONEY_ROW,
     ROLE_BUYER,
@@ -32,10 +32,17 @@ _NO_ROWS: Final[NDArray[np.int64]] = np.zeros((0, EVENT_WORDS), np.int64)
 class Collector:
     """Applies records to a market and keeps what they made happen until `take` is called."""
 
-    def __init__(self, market: Market, registry: Registry, position: int, next_seq: int) -> None:
+    def __init__(
+        self,
+        market: Market,
+        registry: Registry,
+        position: int,
+        next_seq: int,
+        watch: Watch | None = None,
+    ) -> None:
         self.market = market
         self.registry = registry
-        self._applier = JournalApplier(market, registry)
+        self._applier = JournalApplier(market, registry, watch)
         self._begin = self.position = position
         self._first_seq = self.next_seq = next_seq
         self._matrices: list[NDArray[np.int64]] = []

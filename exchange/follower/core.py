@@ -16,6 +16,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from exchange import snapshots
+from exchange.explaining import Explanations
 from exchange.follower.aggregates import Aggregates
 from exchange.follower.collect import Collector
 from exchange.follower.event_files import Batch, EventWriter
@@ -47,7 +48,7 @@ class Follower:
     """A market's second copy. `round` takes it forward; everything else asks it or saves it.
 
     `publish` is called with each new batch, once; after a restart not again for what was written
-    before. Raises JournalDamaged, JournalFailed and OSError; then start anew.
+    before. `explanations` are made of flagged bids once its `following` is set. Raises JournalDamaged, JournalFailed and OSError; then start anew.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class Follower:
         market_number: int,
         tokens: TokenMaker,
         publish: Callable[[Batch], None],
+        explain_per_second: int = 0,
     ) -> None:
         self._folders = folders
         self._number = market_number
@@ -69,8 +71,13 @@ class Follower:
         self.registry = started.registry
         self.snapshot_position = started.position
         self._snapshot_seq = started.market.seq
+        self.explanations = Explanations(self.market, explain_per_second)
         self._collector = Collector(
-            self.market, self.registry, started.position, self.market.seq + 1
+            self.market,
+            self.registry,
+            started.position,
+            self.market.seq + 1,
+            self.explanations.watch,
         )
         self._storage = FileStorage(folders.journal, readonly=True)
         self._reader = JournalReader(
@@ -161,6 +168,7 @@ class Follower:
             "at_ns": self.market.at_ns,
             "commands": self.market.seq,
             "auctions": counts["auctions"],
+            "explained": self.explanations.made,
             "fills": by_type["fill"],
             "contested": self.totals.contested,
             "unfilled": by_type["unfilled"],

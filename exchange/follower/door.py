@@ -1,13 +1,15 @@
 """The door for members' private events: who asks, from which number on, and how fast it reads.
 
-A subscriber is known by the key of its connection. It reads its member's file; what it does not
-take stays there, so a slow reader costs this process a place in a file and nobody else anything.
+Who asks is known by the key of its connection. A subscriber reads its member's file; what it does
+not take stays there, so a slow reader costs this process a place in a file and nobody else anything.
+A buyer's agent may also ask, subscribed or not, how a bid of its own that it flagged is explained.
 """
 
 from typing import Final
 
+from exchange.explaining import Explanations
 from exchange.follower.member_files import FIRST_NUMBER, MemberFiles
-from exchange.follower.redaction import ROLES
+from exchange.follower.redaction import BUYER, ROLES
 from exchange.registry import Agent, Registry
 from matching_core.market import Market
 from schemas import frames, records
@@ -15,7 +17,7 @@ from schemas.frames import ProtocolError
 from schemas.link import ServerLink
 from schemas.reasons import REFUSED
 from schemas.session.feed import FeedServerSession
-from schemas.session.messages import Refused
+from schemas.session.messages import Explain, Explained, Refused
 
 FRAMES_PER_TURN: Final = 8  # of one subscriber, before the next has its turn
 
@@ -30,12 +32,14 @@ class EventDoor:
         registry: Registry,
         members: MemberFiles,
         market_number: int,
+        explanations: Explanations,
     ) -> None:
         self._link = link
         self._market = market
         self._registry = registry
         self._members = members
         self._number = market_number
+        self._explanations = explanations
         self._sessions: dict[str, FeedServerSession] = {}  # by the agent's public key
 
     @property
@@ -80,8 +84,19 @@ class EventDoor:
             frame = frames.decode_client(buffer)
         except ProtocolError as error:
             return session.malformed(peer, error)
+        if isinstance(frame.message, Explain):
+            return self._explain(agent, frame.message)
         last = self._members.counts.get(self._owner(agent), 0)
         return session.receive(peer, frame, last=last, kept_from=FIRST_NUMBER, now_ns=now_ns)
+
+    def _explain(self, agent: Agent, asked: Explain) -> bytes:
+        """Answer for the agent's own bids alone: whose they are is known from its key."""
+        role, member = self._owner(agent)
+        code, found = REFUSED["role"], None
+        if role == BUYER:
+            code, found = self._explanations.answer(member, agent.number, asked.bid)
+        answer = Explained(request=asked.request, code=code, explanation=found)
+        return frames.encode_message(answer)
 
     def _push(self, agent: Agent, session: FeedServerSession, now_ns: int) -> bool:
         owner = self._owner(agent)

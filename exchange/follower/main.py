@@ -24,6 +24,7 @@ from exchange.follower.status import StatusServer
 from exchange.journal.page import PAGE_NAME, DurablePage
 from exchange.ledger.main import read_status
 from exchange.report import Report
+from matching_core.explain import warm_up as warm_up_explain
 from matching_core.warm import warm_up
 from schemas import frames, records
 from schemas.limits import RECORDS_PER_FRAME_MAX
@@ -44,6 +45,7 @@ def run(config: Config, stop: threading.Event, report: Report | None = None) -> 
     logger = logs.logger("follower")
     progress = _no_progress if report is None else report.progress
     warm_up(progress)
+    warm_up_explain()
     page = _page(config.journal_folder / PAGE_NAME, stop)
     if page is None:
         return
@@ -53,9 +55,11 @@ def run(config: Config, stop: threading.Event, report: Report | None = None) -> 
         keys.market,
         TokenMaker(keys.token_secret_bytes, keys.market),
         feeds.batch,
+        config.follower.explain_per_second,
     )
     logger.info("started", position=follower.position, snapshot=follower.snapshot_position)
     follower.catch_up(page.read()[0], progress, time.monotonic_ns())
+    follower.explanations.following = True
     loop = Loop(config, keys, page, follower, feeds)
     try:
         if report is not None:
@@ -124,7 +128,14 @@ class Loop:
         self.link = ServerLink(self._context, addresses.events, secret, self._keeper)
         feeds.server = FeedServer(self._context, addresses.tape, secret, self._keeper)
         self._feed = feeds.server
-        self._door = EventDoor(self.link, follower.market, registry, follower.members, keys.market)
+        self._door = EventDoor(
+            self.link,
+            follower.market,
+            registry,
+            follower.members,
+            keys.market,
+            follower.explanations,
+        )
         self._poller = zmq.Poller()
         for socket in (self._keeper.socket, self.link.socket):
             self._poller.register(socket, zmq.POLLIN)

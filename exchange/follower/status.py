@@ -38,6 +38,7 @@ _JSON: Final = "application/json"
 _COUNTERS: Final = {
     "commands": "Commands applied",
     "auctions": "Auctions held",
+    "explained": "Flagged bids explained",
     "fills": "Slots sold",
     "contested": "Fills whose price a rival set",
     "released": "Fills whose lease ended unused",

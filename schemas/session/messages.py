@@ -13,6 +13,7 @@ from msgspec import Meta, Struct
 
 from schemas import limits
 from schemas.commands import AgentNumber, Name, Text
+from schemas.explanation import Explanation
 
 VERSION_MIN: Final = 1
 VERSION_MAX: Final = 1
@@ -238,12 +239,32 @@ class Subscribed(Message, frozen=True, kw_only=True, tag="subscribed"):
     market: int = 0  # another market than before: what was received so far is not of this one
 
 
+class Explain(Message, frozen=True, kw_only=True, tag="explain"):
+    """Ask for the explanation of a bid of this agent that was flagged for it. Needs no subscription."""
+
+    request: U32
+    bid: U64
+
+
+class Explained(Message, frozen=True, kw_only=True, tag="explained"):
+    """Answer it: `code` 0 and the explanation, rounded for its buyer; else a reason of `refused`.
+
+    110 `gap`: the follower has not come to that bid yet, ask again. 104 `rate`: more bids were flagged
+    than are explained. 117 `explain`: not flagged, rejected, or not kept any more.
+    """
+
+    request: int
+    code: int = 0
+    why: str = ""
+    explanation: Explanation | None = None
+
+
 ClientMessage = (
     Establish | Heartbeat | Terminate | Order | RegisterAdapters | Lookup | Query | MemberAdd
-    | MemberRevoke | SiteKey | Subscribe | Received
+    | MemberRevoke | SiteKey | Subscribe | Received | Explain
 )  # fmt: skip
 ServerMessage = (
     Established | Heartbeat | OrderAnswer | Found | Outcome | SiteKeyAnswer | Refused | Terminated
-    | Subscribed
+    | Subscribed | Explained
 )  # fmt: skip
 NUMBERED: Final = (Order, RegisterAdapters, MemberAdd, MemberRevoke)

@@ -5,6 +5,7 @@ import numpy as np
 
 from schemas import frames, records
 from schemas.commands import Halt
+from schemas.explanation import Change, ConstraintPrice, Explanation
 from schemas.session import messages as m
 
 KEY = "0" * 40
@@ -28,6 +29,14 @@ def answer(first, fills_per_record):
     return frames.encode_answer(first, statuses, filled(records.FILL_RECORD, sum(fills_per_record)))
 
 
+EXPLANATION = Explanation(
+    buyer="acme", agent=0, bid=7, campaign="chat", quantity=2, tokens=1200, prices=(12,),
+    constraints=(ConstraintPrice(constraint="residency", nusd=(2,), pusd_per_token=(2,)),),
+    changes=(
+        Change(constraint="hardware", price=20, pusd_per_token=17, size=10**6, entries=("l4",)),
+    ),
+    reason="hardware", rounded=True,
+)  # fmt: skip
 CLIENT_MESSAGES: list[tuple[m.Message, int]] = [
     (m.Establish(version_min=1, version_max=1, epoch=3, streams=("acme/one",), software="x"), 0),
     (m.Heartbeat(), 0),
@@ -41,6 +50,7 @@ CLIENT_MESSAGES: list[tuple[m.Message, int]] = [
     (m.SiteKey(request=3, site="acme/one"), 0),
     (m.Subscribe(after=5, credit=100), 0),
     (m.Received(upto=6), 0),
+    (m.Explain(request=4, bid=7), 0),
 ]
 SERVER_MESSAGES: list[tuple[m.Message, int]] = [
     (
@@ -59,6 +69,7 @@ SERVER_MESSAGES: list[tuple[m.Message, int]] = [
     (m.Refused(code=110, why="gap", expected=4), 9),
     (m.Terminated(code=116, why="over"), 0),
     (m.Subscribed(last=9, kept_from=1, market=9), 0),
+    (m.Explained(request=4, explanation=EXPLANATION), 0),
 ]  # fmt: skip
 
 CLIENT_FRAMES = [
