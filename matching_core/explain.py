@@ -17,6 +17,7 @@ from matching_core import columns as k
 from matching_core.event_rows import COLUMNS, country_name
 from matching_core.jit import JIT_DISABLED, Array
 from matching_core.kernels import explain as kernels
+from matching_core.kernels import explain_run as auction
 from matching_core.kernels.entry import CLOCK
 from matching_core.market import Market
 from matching_core.twin import names_of
@@ -40,8 +41,8 @@ _TABLE: Final = "int64[:, ::1]"
 # Every kernel with the types that Explainer calls it with (matching_core/warm.py has the market's own).
 KERNELS: Final[tuple[tuple[Any, str], ...]] = (
     (kernels.scan, f"int64({_STATE}, {_TABLE}, {_STATE}, {_TABLE})"),
-    (kernels.run, f"int64({_STATE}, {_TABLE}, int64, int64, int64, int64, {_STATE})"),
-    (kernels.nearest, f"int64({_STATE}, {_TABLE}, int64, {_TABLE})"),
+    (auction.run, f"int64({_STATE}, {_TABLE}, int64, int64, int64, int64, {_STATE})"),
+    (auction.nearest, f"int64({_STATE}, {_TABLE}, int64, {_TABLE})"),
     (kernels.refusal_of, f"int64({_STATE}, int64, int64)"),
 )
 
@@ -82,7 +83,7 @@ class Explainer:
         self._seen = np.zeros((1, kernels.SEEN_WORDS), np.int64)
         self._found = np.zeros(0, np.int64)
         self._candidates = np.zeros((0, kernels.CANDIDATE_WORDS), np.int64)
-        self._near = np.zeros((kernels.RULES, 2), np.int64)
+        self._near = np.zeros((auction.RULES, 2), np.int64)
 
     def explain(
         self, record: Any, buyer: int, agent: int, *, rounded: bool = False
@@ -121,7 +122,7 @@ class Explainer:
 
     def nearest(self, count: int) -> Array:
         """Return for each rule the row that the smallest change of it admits, and the size."""
-        kernels.nearest(self._market.columns.s, self._candidates, count, self._near)
+        auction.nearest(self._market.columns.s, self._candidates, count, self._near)
         return self._near
 
 
@@ -191,20 +192,20 @@ class _Answer:
         )
 
     def _prices(
-        self, rule: int = 0, value: int = kernels.ANY, shift: int = 0, budget: int = -1
+        self, rule: int = 0, value: int = auction.ANY, shift: int = 0, budget: int = -1
     ) -> tuple[int, ...]:
         """Return the prices of the units that fill with one rule loosened (kernels/explain.py: run)."""
         # The card prices the promise: another budget is of another band, maybe.
         self._row[k.REST_BAND] = lists.band_of_budget(self._budget if budget < 0 else budget)
         prices = np.zeros(self._bid.quantity, np.int64)
-        made = kernels.run(self._s, self._candidates, self._count, rule, value, shift, prices)
+        made = auction.run(self._s, self._candidates, self._count, rule, value, shift, prices)
         return tuple(prices[:made].tolist())
 
     # ------------------------------------------------------------------------- what filled
     def _constraints(self, prices: tuple[int, ...]) -> tuple[x.ConstraintPrice, ...]:
         found = []
         rules = self._candidates[: self._count, kernels.CAN_RULE]
-        failed = np.bincount(rules, minlength=kernels.RULES).tolist()
+        failed = np.bincount(rules, minlength=auction.RULES).tolist()
         for name in x.PRICED:
             if not x.is_set(name, self._campaign, self._bid):
                 continue
@@ -272,7 +273,7 @@ class _Answer:
             return self._change(name, self._prices(rule, need)[filled], weight * size, value=need)
         if name in {"cold", "peering"}:
             return self._change(name, self._prices(rule)[filled], weight)
-        if size == kernels.LEFT_OUT:
+        if size == auction.LEFT_OUT:
             price = self._prices(rule)[filled]
             return self._change(name, price, weight * x.ENTRIES_OF_A_LIST)
         value = need

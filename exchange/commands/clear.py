@@ -113,7 +113,7 @@ def clear(
     refuse_optimised()
     core = new_market(engine)
     try:
-        with _open_input(market) as lines, open_output(events) as output:
+        with open_input(market) as lines, open_output(events) as output:
             summary = run(core, lines, "<stdin>" if market == STANDARD else market, output)
     except (MarketFileError, OSError) as error:
         sys.stderr.write(f"{error}\n")
@@ -141,7 +141,8 @@ def run(core: Engine, lines: BinaryIO, file: str, output: Sink | None) -> Summar
 
 
 # ----------------------------------------------------------------------------- files
-def _open_input(path: str) -> contextlib.AbstractContextManager[BinaryIO]:
+def open_input(path: str) -> contextlib.AbstractContextManager[BinaryIO]:
+    """Open a market file; - is standard input."""
     if path == STANDARD:
         return contextlib.nullcontext(sys.stdin.buffer)
     return Path(path).open("rb")

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import msgspec
 import typer
 
+from exchange.commands.clear import open_input
 from exchange.commands.common import EXIT_FAILED, EXIT_USAGE, fail, load_config
 from schemas import explanation as x
 from schemas.startup import refuse_optimised
@@ -34,7 +35,9 @@ app = typer.Typer(add_completion=False)
 
 @app.command(epilog=EPILOG)
 def explain(
-    source: Annotated[Path, typer.Argument(help="A data folder, or a market file.")],
+    source: Annotated[
+        Path, typer.Argument(help="A data folder, or a market file; - is standard input.")
+    ],
     *,
     bid: Annotated[
         str | None,
@@ -120,7 +123,7 @@ def _of_file(
             explained(answer)
 
     watch = Explaining(market, lambda *_: [], take, rounded=rounded)
-    with path.open("rb") as lines:
+    with open_input(str(path)) as lines:
         for command in read_commands(lines, str(path)):
             if isinstance(command, Bid) and (frame := market.to_frame(command)) is not None:
                 _, bids, buyer, agent, _ = frame

@@ -11,6 +11,7 @@ import numpy as np
 import zmq
 
 from matching_core.reference import ReferenceMarket
+from matching_core.reference.explain import explain
 from schemas import commands as c
 from schemas import events as e
 from schemas import lists, records
@@ -61,6 +62,7 @@ class FakeExchange:
         self.made = {}
         self.events = {}  # (role, member) -> EVENT rows
         self.market_events = []
+        self.explained = {}  # (buyer, agent, bid) -> explanation of a flagged bid
         self.seen = []  # names of every command that was applied, in order
         self.silent = False  # answers are withheld
         self.tokens = TokenMaker(SECRET, MARKET)
@@ -138,6 +140,9 @@ class FakeExchange:
         last = getattr(self, "_at", 0)
         self._at = max(time.time_ns(), last)
         command = msgspec.structs.replace(command, at=self._at)
+        if isinstance(command, c.Bid) and command.explain:
+            name = (command.buyer, command.agent, command.bid)
+            self.explained[name] = explain(self.market, command, rounded=True)
         events = self.market.apply(command)
         self.seen.append(c.name_of(command))
         rejected = any(isinstance(event, e.Rejected) and event.seq == self.market.seq
@@ -232,13 +237,22 @@ class FakeExchange:
         for peer, raw in taken:
             agent = self.agents[self.event_door.key_of(raw)]
             rows = self.events.get((agent.role, agent.member), [])
+            frame = decode_client(raw.buffer)
+            if isinstance(frame.message, m.Explain):
+                self.event_door.send(peer, encode_message(self._explained(agent, frame.message)))
+                continue
             reply = agent.feed.receive(
-                peer, decode_client(raw.buffer), last=len(rows), kept_from=1,
+                peer, frame, last=len(rows), kept_from=1,
                 now_ns=time.monotonic_ns(),
             )  # fmt: skip
             if reply:
                 self.event_door.send(peer, reply)
         self._push()
+
+    def _explained(self, agent, asked):
+        found = self.explained.get((agent.member, agent.number, asked.bid))
+        code = 0 if found else REFUSED["gap" if asked.bid > agent.last_bid else "explain"]
+        return m.Explained(request=asked.request, code=code, explanation=found)
 
     def _on_commands(self, taken):
         for peer, raw in taken:
@@ -420,6 +434,7 @@ class FakeExchange:
                     quantity=row["quantity"], rest_us=row["rest_us"], lease_us=row["lease_us"],
                     latency_budget_us=None if budget == records.NONE_U32 else budget,
                     max_price=None if price == records.NONE_U64 else price,
+                    explain=bool(row["flags"] & records.FLAG_EXPLAIN),
                 )  # fmt: skip
             case records.BID_CANCEL:
                 return c.BidCancel(at=0, buyer=member, agent=agent.number, bid=row["bid"])

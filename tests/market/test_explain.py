@@ -123,20 +123,26 @@ def test_what_the_buyer_is_told_holds_when_it_does_it(seed):
 
 def test_the_books_show_every_constraint_binding_and_every_counter_offer():
     """Else the tests above would promise what they never met."""
-    binding, countered, dropped, partly = set(), set(), set(), 0
-    for seed in range(1_200):
+    missing = {("binds", name) for name in x.PRICED} | {("helps", name) for name in x.CONSTRAINTS}
+    missing |= {("left out", name) for name in ("residency", "data_residency", "sovereignty")}
+    missing |= {("left out", "cold"), ("left out", "peering"), ("partly", ""), ("no money", "")}
+    for seed in range(10_000):
         commands, bid = book(seed)
         found = explained(compiled(commands), bid)
         if found is None:
             continue
-        binding |= {each.constraint for each in found.constraints if any(each.nusd)}
-        countered |= {change.constraint for change in found.changes}
-        dropped |= {c.constraint for c in found.changes if c.value is None and not c.entries}
-        partly += 0 < len(found.prices) < bid.quantity
-    assert binding == set(x.PRICED)
-    assert countered == set(x.CONSTRAINTS)
-    assert {"residency", "data_residency", "sovereignty", "cold", "peering"} <= dropped
-    assert partly > 20
+        missing -= {("binds", each.constraint) for each in found.constraints if any(each.nusd)}
+        for change in found.changes:
+            missing.discard(("helps", change.constraint))
+            if change.value is None and not change.entries:
+                missing.discard(("left out", change.constraint))
+            if found.reason == "insufficient_funds":
+                missing.discard(("no money", ""))
+        if 0 < len(found.prices) < bid.quantity:
+            missing.discard(("partly", ""))
+        if not missing:
+            return
+    pytest.fail(f"never seen: {sorted(missing)}")
 
 
 # ----------------------------------------------------------------------------- sizes and rounding

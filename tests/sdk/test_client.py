@@ -63,6 +63,29 @@ def test_a_no_fill_is_a_result_that_names_its_reason():
     run(scenario)
 
 
+def test_a_flagged_bid_tells_what_had_filled_it_and_an_unflagged_one_is_not_explained():
+    async def scenario(_exchange, market):
+        await market.register(small.campaign(hardware=("h100",)))
+        result = await market.bid("chat", tokens_in=20, tokens_out=10, explain=True)
+        assert result.reason == "hardware"
+        told = await market.explain(result.bid)
+        assert told.counter_offer == curb.Change(
+            constraint="hardware", price=told.counter_offer.price, entries=("cpu",),
+            pusd_per_token=told.counter_offer.pusd_per_token, size=1_000_000,
+        )  # fmt: skip
+        other = small.campaign("any", hardware=("h100", *told.counter_offer.entries))
+        await market.register(other)
+        bought = await market.bid("any", tokens_in=20, tokens_out=10)
+        assert bought.fill.price_nusd <= told.counter_offer.price
+        with pytest.raises(curb.RefusedError) as refused:
+            await market.explain(bought.bid)
+        assert refused.value.code == REFUSED["explain"]
+        with pytest.raises(TimeoutError):
+            await market.explain(bought.bid + 1, timeout_s=0.1)
+
+    run(scenario)
+
+
 def test_many_bids_come_back_as_arrays_in_their_order():
     async def scenario(exchange, market):
         await market.register(small.campaign())
