@@ -1,25 +1,45 @@
-/* A scan of one model's offers, columns of 32 bits first so that the compiler makes vectors of it.
+/* A scan of one model's offers, eight at a time.
  *
- * Once per question: a row of round trips in which sites that are not admitted are out of reach. Then
- * 512 offers at a time: a loop without branches tells who passes what needs no arithmetic of 64 bits,
- * a second one lists them, and only those are priced.
+ * What can be asked of an offer is two words of 32 bits, one bit per way to fail; with them stand four
+ * more columns of 32 bits. A vector of eight is first held against the words, the context and the
+ * speed; only if one of the eight passes, the round trips to their sites are gathered, and what they
+ * cost at least is computed in floats. Only what may still be one of the best two is priced exactly,
+ * from a cache line each. Without AVX2 the same in plain C.
  */
 #include <stdint.h>
 #include <time.h>
+#ifdef __AVX2__
+#include <immintrin.h>
+#endif
 
-enum { CHUNK = 512, FAR = 1 << 30 };
+enum { FAR = 1 << 30 };
+enum { SOLD_OUT = 29, COLD = 30, PRECISION = 8, CONTRACT = 16 }; /* bits; hardware, lacking: from 0 */
+
+typedef struct {
+    int64_t ask_in, ask_out, ask_second, prefill, priority;
+    int32_t cold, deal, owner, unused[3];
+} terms_t; /* 64 bytes */
 
 typedef struct {
     const int64_t *starts;
-    const int32_t *site, *available, *ttft, *context, *speed, *cold, *deal, *owner;
-    const uint32_t *capabilities, *hardware, *kinds;
-    const int64_t *prefill, *ask_in, *ask_out, *ask_second, *priority;
+    const uint32_t *first, *second; /* ways to fail */
+    const int32_t *context, *speed, *site, *ttft; /* eight more than there are offers */
+    const float *ask_in, *ask_out, *ask_second; /* n$ per token, per µs */
+    const terms_t *terms;
     const int32_t *path; /* [metros][sites] */
     const uint8_t *admitted; /* [campaigns][sites] */
     const uint8_t *deal_buyers; /* [deals][buyers] */
-    int64_t sites, buyers;
+    int64_t sites, buyers, deals; /* deals: whether there are any */
     int32_t *reach; /* [sites], scratch */
 } book_t;
+
+/* Of one question and one model: what a vector of offers is held against. */
+typedef struct {
+    uint32_t first, second;
+    int32_t tokens, speed, budget;
+    float tokens_in, tokens_out, lease_us, most; /* `most`: what a winner or rival may cost, or more */
+    const int32_t *reach;
+} asked_t;
 
 typedef struct {
     int64_t campaign, buyer, origin, tokens_in, tokens_out, lease_us, budget_us, max_price;
@@ -41,6 +61,77 @@ static inline int better(const offer_t *a, const offer_t *b)
     return a->priority < b->priority;
 }
 
+typedef struct { offer_t winner, rival, deal; } search_t;
+
+/* Return a bit for each of eight offers that passes what needs no exact arithmetic. */
+static inline uint32_t eight(const book_t *b, int64_t o, const asked_t *a)
+{
+#ifdef __AVX2__
+#define AT(column) _mm256_loadu_si256((const __m256i *)((column) + o))
+#define TIMES(column, number) _mm256_mul_ps(_mm256_loadu_ps((column) + o), _mm256_set1_ps(number))
+    __m256i fails = _mm256_and_si256(AT(b->first), _mm256_set1_epi32((int32_t)a->first));
+    fails = _mm256_or_si256(fails, _mm256_and_si256(AT(b->second), _mm256_set1_epi32((int32_t)a->second)));
+    __m256i fits = _mm256_cmpeq_epi32(fails, _mm256_setzero_si256());
+    fits = _mm256_andnot_si256(_mm256_cmpgt_epi32(_mm256_set1_epi32(a->tokens), AT(b->context)), fits);
+    fits = _mm256_andnot_si256(_mm256_cmpgt_epi32(_mm256_set1_epi32(a->speed), AT(b->speed)), fits);
+    if (_mm256_testz_si256(fits, fits)) return 0;
+    const __m256 least = _mm256_add_ps(
+        _mm256_add_ps(TIMES(b->ask_in, a->tokens_in), TIMES(b->ask_out, a->tokens_out)),
+        TIMES(b->ask_second, a->lease_us));
+    const __m256 cheap = _mm256_cmp_ps(least, _mm256_set1_ps(a->most), _CMP_LE_OQ);
+    fits = _mm256_and_si256(fits, _mm256_castps_si256(cheap));
+    if (_mm256_testz_si256(fits, fits)) return 0;
+    const __m256i away = _mm256_mask_i32gather_epi32(_mm256_set1_epi32(FAR), a->reach, AT(b->site), fits, 4);
+    const __m256i late = _mm256_cmpgt_epi32(_mm256_add_epi32(away, AT(b->ttft)), _mm256_set1_epi32(a->budget));
+    return (uint32_t)_mm256_movemask_ps(_mm256_castsi256_ps(_mm256_andnot_si256(late, fits)));
+#undef AT
+#undef TIMES
+#else
+    uint32_t pass = 0;
+    for (int i = 0; i < 8; i++) {
+        uint32_t ok = !((b->first[o + i] & a->first) | (b->second[o + i] & a->second));
+        ok &= b->context[o + i] >= a->tokens;
+        ok &= b->speed[o + i] >= a->speed;
+        ok &= a->reach[b->site[o + i]] + b->ttft[o + i] <= a->budget;
+        ok &= b->ask_in[o + i] * a->tokens_in + b->ask_out[o + i] * a->tokens_out
+            + b->ask_second[o + i] * a->lease_us <= a->most;
+        pass |= ok << i;
+    }
+    return pass;
+#endif
+}
+
+/* Return what an offer may cost to reach a score, as a float that errs upwards, whatever the sum of
+ * three products of floats has lost to rounding: a millionth is more than ten times that. */
+static inline float most_for(const question_t *q, int64_t m, int64_t score)
+{
+    const int64_t most = q->max_price - q->markdown[m] - score;
+    return most < 0 ? -1.0f : (float)most * 1.000002f + 1.0f;
+}
+
+/* Hold one offer against deals, the exact latency and the ceiling, and keep it if it is a best. */
+static inline void price(const book_t *b, const question_t *q, int64_t m, int64_t o, const int32_t *reach,
+                         search_t *found)
+{
+    const terms_t *t = b->terms + o;
+    if (t->deal && !b->deal_buyers[t->deal * b->buyers + q->buyer]) return;
+    offer_t here = {.row = o, .owner = t->owner, .place = m, .priority = t->priority};
+    here.latency = (int64_t)reach[b->site[o]] + b->ttft[o] + t->cold + q->tokens_in * t->prefill / 1000;
+    if (here.latency > q->budget_us) return;
+    here.cost = ceil_div(q->tokens_in * t->ask_in + q->tokens_out * t->ask_out, 1000)
+        + ceil_div(t->ask_second * q->lease_us, 1000000);
+    here.score = q->max_price - q->markdown[m] - here.cost - ceil_div(q->time_value * here.latency, 1000);
+    if (here.score < 0) return;
+    if (t->deal) {
+        if (better(&here, &found->deal)) found->deal = here;
+    } else if (better(&here, &found->winner)) {
+        if (found->winner.row >= 0 && found->winner.owner != here.owner) found->rival = found->winner;
+        found->winner = here;
+    } else if (here.owner != found->winner.owner && better(&here, &found->rival)) {
+        found->rival = here;
+    }
+}
+
 static answer_t answer(const book_t *b, const question_t *q)
 {
     const int32_t *path = b->path + q->origin * b->sites;
@@ -48,69 +139,38 @@ static answer_t answer(const book_t *b, const question_t *q)
     int32_t *restrict reach = b->reach;
     for (int64_t s = 0; s < b->sites; s++) reach[s] = admitted[s] ? path[s] : FAR;
 
-    offer_t winner = {.row = -1}, rival = {.row = -1}, deal = {.row = -1};
-    const int32_t budget = (int32_t)q->budget_us, speed = (int32_t)q->speed;
-    const int32_t tokens = (int32_t)(q->tokens_in + q->tokens_out);
-    const int32_t cold_max = q->accept_cold ? INT32_MAX : 0;
-    const uint32_t wanted = (uint32_t)q->capabilities, hardware = (uint32_t)q->hardware;
-    const uint32_t precisions = (uint32_t)q->precisions & 0xff;
-    const uint32_t contracts = ((uint32_t)q->contracts & 0xff) << 8;
+    search_t found = {{.row = -1}, {.row = -1}, {.row = -1}};
+    asked_t a = {
+        .first = (~(uint32_t)q->hardware & ((1u << SOLD_OUT) - 1)) | 1u << SOLD_OUT
+            | (q->accept_cold ? 0 : 1u << COLD),
+        .second = ((uint32_t)q->capabilities & 0xff)
+            | (~(uint32_t)q->precisions & 0xff) << PRECISION | (~(uint32_t)q->contracts & 0xff) << CONTRACT,
+        .tokens = (int32_t)(q->tokens_in + q->tokens_out), .speed = (int32_t)q->speed,
+        .budget = (int32_t)q->budget_us, .tokens_in = (float)q->tokens_in,
+        .tokens_out = (float)q->tokens_out, .lease_us = (float)q->lease_us, .reach = reach,
+    };
     for (int64_t m = 0; m < q->count; m++) {
         const int64_t end = b->starts[q->model[m] + 1];
-        for (int64_t first = b->starts[q->model[m]]; first < end; first += CHUNK) {
-            const int n = end - first < CHUNK ? (int)(end - first) : CHUNK;
-            int32_t passes[CHUNK], list[CHUNK];
-            for (int i = 0; i < n; i++) {
-                const int64_t o = first + i;
-                int32_t ok = reach[b->site[o]] + b->ttft[o] <= budget;
-                ok &= b->available[o] > 0;
-                ok &= (b->capabilities[o] & wanted) == wanted;
-                ok &= (b->hardware[o] & hardware) != 0;
-                ok &= (b->kinds[o] & precisions) != 0;
-                ok &= (b->kinds[o] & contracts) != 0;
-                ok &= b->context[o] >= tokens;
-                ok &= b->speed[o] >= speed;
-                ok &= b->cold[o] <= cold_max;
-                passes[i] = ok;
-            }
-            int count = 0;
-            for (int i = 0; i < n; i++) {
-                list[count] = i;
-                count += passes[i];
-            }
-            for (int i = 0; i < count; i++) {
-                const int64_t o = first + list[i];
-                if (b->deal[o] && !b->deal_buyers[b->deal[o] * b->buyers + q->buyer]) continue;
-                offer_t here = {.row = o, .owner = b->owner[o], .place = m, .priority = b->priority[o]};
-                here.latency = (int64_t)reach[b->site[o]] + b->ttft[o] + b->cold[o]
-                    + q->tokens_in * b->prefill[o] / 1000;
-                if (here.latency > q->budget_us) continue;
-                here.cost = ceil_div(q->tokens_in * b->ask_in[o] + q->tokens_out * b->ask_out[o], 1000)
-                    + ceil_div(b->ask_second[o] * q->lease_us, 1000000);
-                here.score = q->max_price - q->markdown[m] - here.cost
-                    - ceil_div(q->time_value * here.latency, 1000);
-                if (here.score < 0) continue;
-                if (b->deal[o]) {
-                    if (better(&here, &deal)) deal = here;
-                } else if (better(&here, &winner)) {
-                    if (winner.row >= 0 && winner.owner != here.owner) rival = winner;
-                    winner = here;
-                } else if (here.owner != winner.owner && better(&here, &rival)) {
-                    rival = here;
-                }
-            }
+        a.most = most_for(q, m, found.rival.row < 0 || b->deals ? 0 : found.rival.score);
+        for (int64_t o = b->starts[q->model[m]]; o < end; o += 8) {
+            uint32_t pass = eight(b, o, &a);
+            if (!pass) continue;
+            if (end - o < 8) pass &= (1u << (end - o)) - 1;
+            for (; pass; pass &= pass - 1) price(b, q, m, o + __builtin_ctz(pass), reach, &found);
+            if (found.rival.row >= 0 && !b->deals) a.most = most_for(q, m, found.rival.score);
         }
     }
-    int64_t price = 0, gain = -1;
+    const offer_t winner = found.winner, rival = found.rival, deal = found.deal;
+    int64_t paid = 0, gain = -1;
     if (winner.row >= 0) {
         const int64_t value = winner.score + winner.cost, card = q->card[winner.place];
         const int64_t capped = value < card ? value : card;
-        price = winner.cost > capped ? winner.cost : capped;
-        if (rival.row >= 0 && value - rival.score < price) price = value - rival.score;
-        gain = value - price;
+        paid = winner.cost > capped ? winner.cost : capped;
+        if (rival.row >= 0 && value - rival.score < paid) paid = value - rival.score;
+        gain = value - paid;
     }
     if (deal.row >= 0 && deal.score >= gain) return (answer_t){deal.row, deal.cost};
-    return (answer_t){winner.row, price};
+    return (answer_t){winner.row, paid};
 }
 
 /* Answer n questions; ns[i] is the time of question i, unless ns is 0. */

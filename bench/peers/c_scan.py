@@ -16,6 +16,26 @@ QUESTION = np.dtype(
     )] + [(name, "<i8", (4,)) for name in ("model", "markdown", "card")]
 )  # fmt: skip
 
+# The words of `terms_t`: a cache line.
+TERMS = np.dtype(
+    [(name, "<i8") for name in (
+        "ask_in", "ask_out", "ask_second", "prefill_ns_per_token", "priority",
+    )] + [(name, "<i4") for name in ("cold_start_us", "deal", "owner")] + [("unused", "<i4", (3,))]
+)  # fmt: skip
+assert TERMS.itemsize == 64
+
+
+def _lines(count: int) -> Array:
+    """Return TERMS[count] of zeros that begins where a cache line does."""
+    memory = np.zeros((count + 1) * TERMS.itemsize, np.uint8)
+    skip = -memory.ctypes.data % TERMS.itemsize
+    return memory[skip : skip + count * TERMS.itemsize].view(TERMS)
+
+
+def _and_eight_more(column: Array) -> Array:
+    """Return the column with room for a vector that begins at its last row."""
+    return np.concatenate([column, np.zeros(8, column.dtype)])
+
 
 def pack(questions: list[Question]) -> Array:
     """Return questions as the C struct's array."""
@@ -50,34 +70,37 @@ class ScanPeer:
         self._library = build("c_scan.c")
         self._book = book
         offers = book.offers
-        bits = np.left_shift(np.int64(1), offers["precision"]) | np.left_shift(
-            np.int64(256), offers["contract"]
-        )
+        one = np.int64(1)
+        first = one << offers["hardware"]
+        first |= (offers["available"] < 1).astype(np.int64) << 29
+        first |= (offers["cold_start_us"] > 0).astype(np.int64) << 30
+        second = ~offers["capabilities"] & 255
+        second |= one << (8 + offers["precision"]) | one << (16 + offers["contract"])
         narrow = [
-            offers[name].astype(np.int32)
-            for name in (
-                "site", "available", "ttft_us", "context_limit", "tokens_per_second", "cold_start_us",
-                "deal", "owner",
+            _and_eight_more(column.astype(np.uint32))
+            for column in (
+                first, second, offers["context_limit"], offers["tokens_per_second"], offers["site"],
+                offers["ttft_us"],
             )
         ]  # fmt: skip
-        masks = [
-            offers["capabilities"].astype(np.uint32),
-            np.left_shift(np.int64(1), offers["hardware"]).astype(np.uint32),
-            bits.astype(np.uint32),
+        # What a float loses of an ask is far below the margin that c_scan.c leaves.
+        narrow += [
+            _and_eight_more((offers[name] / unit).astype(np.float32))
+            for name, unit in (("ask_in", 1e3), ("ask_out", 1e3), ("ask_second", 1e6))
         ]
-        wide = [
-            offers[name]
-            for name in ("prefill_ns_per_token", "ask_in", "ask_out", "ask_second", "priority")
-        ]
+        terms = _lines(len(offers["model"]))
+        for name in terms.dtype.names or ():
+            if name != "unused":
+                terms[name] = offers[name]
         sites = book.admitted.shape[1]
         self._kept: list[Any] = [
-            book.starts.astype(np.int64), *narrow, *masks, *wide, book.path_us.astype(np.int32),
+            book.starts.astype(np.int64), *narrow, terms, book.path_us.astype(np.int32),
             book.admitted.astype(np.uint8), book.deal_buyers.astype(np.uint8),
         ]  # fmt: skip
         scratch = np.zeros(sites, np.int32)
         self._words = np.array(
             [each.ctypes.data for each in self._kept]
-            + [sites, book.deal_buyers.shape[1], scratch.ctypes.data],
+            + [sites, book.deal_buyers.shape[1], int(offers["deal"].any()), scratch.ctypes.data],
             np.int64,
         )
         self._kept.append(scratch)
