@@ -16,7 +16,7 @@ from typing import Any, Final
 import msgspec
 import numpy as np
 
-from bench.world import build
+from bench.workload import make
 from matching_core.explain import Explainer, expire_ahead, warm_up
 from matching_core.warm import warm_up as warm_up_market
 from schemas import records
@@ -50,16 +50,16 @@ def measure(offers: int, sites: int, models: int, bids: int) -> dict[str, Any]:
     warm_up_market()
     warm_up()
     frames = 2 * -(-bids // 256)
-    world = build(offers, sites, models=models, frames=frames)
-    market, at_ns = world.market, world.at_ns
-    for buyer, batch in world.bids[: frames // 2]:
+    workload = make(offers, frames, sites=sites, models=models)
+    market, at_ns = workload.open()
+    for buyer, batch in workload.bids[: frames // 2]:
         at_ns += FRAME_NS
         market.apply_frame(records.BID, batch, buyer, 0, at_ns)
     explainer = Explainer(market)
     taken_us: dict[str, list[float]] = {"filled": [], "unfilled": []}
     answers = hashlib.sha256()
     left = bids
-    for buyer, batch in world.bids[frames // 2 :]:
+    for buyer, batch in workload.bids[frames // 2 :]:
         at_ns += FRAME_NS
         for place in range(min(left, len(batch))):
             expire_ahead(market, at_ns)
