@@ -11,7 +11,8 @@ def main() -> int:
     found = sorted(
         module.name
         for module in pkgutil.iter_modules([str(Path(__file__).parent)])
-        if not module.name.startswith("_") and module.name in {"core", "explain", "gap", "path", "tables"}
+        if not module.name.startswith("_")
+        and module.name in {"core", "explain", "gap", "path", "tables"}
     )
     if len(sys.argv) < 2 or sys.argv[1] not in found:
         print("usage: python -m bench NAME [--quick] [--json]; NAME: " + ", ".join(found))
