@@ -143,7 +143,7 @@ def _progress(begun: float) -> Callable[[str], None]:
 def measure(size: Size, wanted: Wanted, say: Callable[[str], None] = print) -> dict[str, Any]:
     """Return the figures of a market of that size."""
     parts = wanted.parts
-    turns = 2 * size.rounds * (size.timed // 5)
+    turns = 2 * size.rounds * (size.timed // 3)
     say(f"{size.offers} offers: opening the book")
     workload = make(
         size.offers, size.warm + 3 * size.timed + turns, sites=size.sites, models=size.models

@@ -1,40 +1,66 @@
 """C with the core's own index and search, on the core's own tables: `c_same.c`."""
 
+from importlib import import_module
+from typing import Any, Final
+
 import numpy as np
 
 from bench.peers.book import Answer, Array, Book, Question
-from bench.peers.c_source import build, call
+from bench.peers.c_source import Skipped, build, call
 from matching_core import columns as k
 from matching_core.market import Market
 from schemas.lists import band_of_budget
 
+# What C writes: slots taken and who is sold out, views that were missing, which offers are fresh.
+WRITTEN: Final = ("ASKS", "SHELVES", "WORDS", "VIEWS", "VIEW_RANGES")
+# Numbers that stand beside the kernels that use them, by module; a leading underscore is left out.
+BESIDE: Final = {
+    "index": ("PRECISION_BIT", "CONTRACT_BIT", "LACKS_BIT", "COLD_START", "SOLD_OUT", "NOBODY",
+              "_WASTED_MAX"),
+    "search": ("AHEAD",),
+}  # fmt: skip
 
-def _header() -> str:
-    """Return every number of matching_core/columns.py as a #define."""
-    named = {
-        name: value
-        for name, value in vars(k).items()
-        if name.isupper() and not name.startswith("_") and isinstance(value, int)
-    }
-    return "\n".join(f"#define {name} {value}" for name, value in named.items())
+
+def _numbers() -> dict[str, Any]:
+    """Return every number of matching_core/columns.py, and those of BESIDE.
+
+    Raises:
+        Skipped: the core has another layout than c_same.c was written for.
+    """
+    named = dict(vars(k))
+    try:
+        for module, names in BESIDE.items():
+            found = import_module(f"matching_core.kernels.{module}")
+            named |= {name.lstrip("_"): getattr(found, name) for name in names}
+    except (ImportError, AttributeError) as why:
+        raise Skipped(f"the core's layout is not that of c_same.c: {why}") from why
+    return {name: value for name, value in named.items() if name.isupper() and name[0] != "_"}
+
+
+def _header(named: dict[str, Any]) -> str:
+    lines = [
+        f"#define {name} INT64_C({value})"
+        for name, value in named.items()
+        if isinstance(value, int)
+    ]
+    return "\n".join(["#include <stdint.h>", *lines])
 
 
 class SamePeer:
     """Answer questions with the core's algorithm in C; Skipped without a compiler.
 
-    It reads the market's tables where they stand, so no command may be applied while it lives that
-    lets a table grow. What it writes it has of its own: the asks (slots taken), the list of offers
-    found, the scalars.
+    It reads the market's tables where they stand, so no command may be applied while it lives. What
+    it writes it has of its own: WRITTEN and the scalars.
     """
 
     def __init__(self, market: Market, book: Book) -> None:
-        self._library = build("c_same.c", _header())
+        named = _numbers()
+        self._library = build("c_same.c", _header(named))
         self._offers = market.columns[k.OFFERS]
-        self._asks = market.columns[k.ASKS].copy()
-        self._found = np.zeros_like(market.columns[k.FOUND])
         self._s = market.columns.s.copy()
-        self._s[k.ASKS] = self._asks.ctypes.data
-        self._s[k.FOUND] = self._found.ctypes.data
+        self._kept = {named[name]: market.columns[named[name]].copy() for name in WRITTEN}
+        for at, table in self._kept.items():
+            self._s[at] = table.ctypes.data
         self.ns = np.zeros(0, np.int64)
         self.seconds = 0.0
 

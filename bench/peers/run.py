@@ -151,18 +151,23 @@ def scan_latency(book: Book, questions: list[Question]) -> dict[str, Any]:
 def beside_c(rates: Rates, book: Book, frames: Frames, rounds: int) -> dict[str, Any]:
     """Let the core and its C take turns on frames that each sees for the first time.
 
-    Neither finds in the caches what it or the other has just fetched for the same bids. C meets the
-    market's own tables as they stand at its turn, and takes slots on copies. The median turn counts.
+    Neither finds in the caches what it or the other has just fetched for the same bids; a third of a
+    turn's frames come before those that are timed, for C begins with fresh copies of what it writes:
+    it meets the market's tables as they stand at its turn. The median turn counts.
     """
     size = len(frames) // (2 * rounds)
+    warm = size // 3
     core, beside = [], []
     for turn in range(rounds):
         own, other = (frames[(2 * turn + n) * size :][:size] for n in range(2))
+        for buyer, batch in own[:warm]:
+            rates.apply(records.BID, batch, buyer, FRAME_NS)
         before = rates.market.counts()["auctions"]
-        spent = sum(rates.apply(records.BID, batch, buyer, FRAME_NS) for buyer, batch in own)
+        spent = sum(rates.apply(records.BID, batch, buyer, FRAME_NS) for buyer, batch in own[warm:])
         core.append((rates.market.counts()["auctions"] - before) / spent)
-        asked = questions(rates.market, book, other)
         peer = SamePeer(rates.market, book)
+        peer.answers(questions(rates.market, book, other[:warm]), timed=True)
+        asked = questions(rates.market, book, other[warm:])
         peer.answers(asked, timed=True)
         beside.append(len(asked) / peer.seconds)
     return {
