@@ -9,7 +9,6 @@ two stamps the events are mixed into a digest.
 import time
 from typing import Any, NamedTuple
 
-import numba
 import numpy as np
 from llvmlite import ir  # type: ignore[import-untyped,unused-ignore]
 from numba.core import types
@@ -17,7 +16,7 @@ from numba.extending import intrinsic
 
 from matching_core import columns as k
 from matching_core.event_rows import EVENT_WORDS
-from matching_core.jit import JIT_DISABLED, Array, bits_table, kernel, pointer
+from matching_core.jit import JIT_DISABLED, Array, bits_table, kernel
 from matching_core.kernels.entry import run
 from matching_core.market import Market
 from schemas import records
@@ -37,7 +36,7 @@ def _compiled_cycles(_context: Any) -> Any:
 
 _cycles = time.perf_counter_ns if JIT_DISABLED else _compiled_cycles
 _RUN, _KIND, _WORDS = run, records.BID, EVENT_WORDS
-_EVENTS, _INBOX = k.EVENTS, k.INBOX
+_EVENTS = k.EVENTS
 _FACTOR = np.uint64(0x9E3779B97F4A7C15)  # odd: a multiplication by it loses nothing
 _SHIFT = np.uint64(29)
 
@@ -52,6 +51,7 @@ class Stamped(NamedTuple):
 @kernel
 def _each(
     s: Array,
+    inbox: Array,
     batch: Array,
     member: int,
     at_ns: int,
@@ -61,7 +61,6 @@ def _each(
     mixed: Array,
 ) -> int:
     """Apply bids from `first` on one by one; returns how many were done, or where a table is too small."""
-    inbox = numba.carray(pointer(s[_INBOX]), (batch.shape[1],), np.uint8)
     for place in range(first, batch.shape[0]):
         for byte in range(batch.shape[1]):
             inbox[byte] = batch[place, byte]
@@ -92,7 +91,9 @@ def time_each(market: Market, frames: list[tuple[int, Array]], frame_ns: int) ->
         spent = np.zeros(len(batch), np.int64)
         at_ns, step_ns, done = market.at_ns, frame_ns // len(batch), 0
         while True:
-            done = _each(market.columns.s, batch, buyer, at_ns, step_ns, done, spent, mixed)
+            columns = market.columns
+            inbox = columns[k.INBOX].reshape(-1)
+            done = _each(columns.s, inbox, batch, buyer, at_ns, step_ns, done, spent, mixed)
             if done == len(batch):
                 break
             market._grow(-int(spent[done]))  # noqa: SLF001  # as Market.apply_frame does
