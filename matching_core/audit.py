@@ -10,6 +10,7 @@ import numpy as np
 
 from matching_core import columns as k
 from matching_core.kernels.campaigns import rule_of
+from matching_core.kernels.index import NOBODY, campaign_fails, word_of_offer
 from matching_core.rows import in_flight, open_rows, resting_rows
 from schemas import limits, lists
 
@@ -20,6 +21,8 @@ def check_everything(columns: k.Columns) -> None:
     _check_fills(columns)
     _check_slots(columns)
     _check_offers(columns)
+    _check_index(columns)
+    _check_views(columns)
     _check_rests(columns)
     _check_heaps(columns)
     _check_campaigns(columns)
@@ -81,32 +84,126 @@ def _check_slots(columns: k.Columns) -> None:
         above = its & (used[:, k.FILL_ORDINAL] > row[k.OFFER_SEEN])
         assert sorted(used[above, k.FILL_ORDINAL].tolist()) == ordinals
         assert (used[its, k.FILL_LISTED] == above[its]).all()
-        available = columns[k.ASKS][offer, k.ASK_AVAILABLE]
+        available = columns.narrow(k.ASKS)[offer, k.ASK_AVAILABLE]
         assert available == max(0, row[k.OFFER_SLOTS] - len(ordinals))
         assert 0 <= row[k.OFFER_SEEN] <= row[k.OFFER_MADE]
 
 
 def _check_offers(columns: k.Columns) -> None:
-    s, offers, pairs = columns.s, columns[k.OFFERS], columns[k.PAIRS]
+    s, offers = columns.s, columns[k.OFFERS]
     used = offers[: s[k.OFFER_ROWS]]
     standing = np.nonzero(used[:, k.OFFER_STANDING])[0]
     assert len(standing) == s[k.STANDING]
     assert (used[standing, k.OFFER_EXPIRES] > s[k.AT]).all()
-    bits = columns[k.MODEL_SITES]
-    behind_pairs, behind_sites = [], []
-    for model, site in zip(*np.nonzero(pairs), strict=True):
-        behind_pairs += _chain(columns[k.CHAIN], int(pairs[model, site]), 0)
-        assert int(bits[model, site >> 6]) >> int(site & 63) & 1
-    assert sum(int(word).bit_count() for word in bits.flat) == np.count_nonzero(pairs)
+    behind_sites = []
     for site in range(1, int(s[k.SITE_COUNT]) + 1):
         first = int(columns[k.SITES][site, k.SITE_FIRST_OFFER])
         behind_sites += _chain(offers, first, k.OFFER_SITE_NEXT)
         halts = columns[k.SITES][site, k.SITE_HALTS]
         operator = columns[k.SITES][site, k.SITE_OPERATOR]
         halts |= columns[k.OPERATORS][operator, k.OPERATOR_HALTS]
-        assert (int(columns[k.OPEN_SITES][0, site >> 6]) >> (site & 63) & 1) == (halts == 0)
-    assert sorted(behind_pairs) == standing.tolist()
+        assert _bit(columns[k.OPEN_SITES][0], site) == (halts == 0)
     assert sorted(behind_sites) == standing.tolist()
+
+
+def _bit(bits: np.ndarray, number: int) -> int:
+    return int(bits[number >> 6]) >> (number & 63) & 1
+
+
+def _check_index(columns: k.Columns) -> None:
+    """Every standing offer is on the shelf it says, under bounds that hold for it."""
+    s, offers, asks = columns.s, columns[k.OFFERS], columns[k.ASKS]
+    lanes, directory, shelves = columns[k.LANES], columns[k.DIRECTORY], columns[k.SHELVES]
+    found, used = [], 0
+    for lane in range(k.LANES_PER_MODEL, k.LANES_PER_MODEL * (int(s[k.MODEL_COUNT]) + 1)):
+        first, count, room, numbers, free = lanes[lane, : k.LANE_FREE + 1].tolist()
+        assert count <= room
+        bounds = np.zeros(k.BOUNDS, np.int64)
+        seen = set()
+        for entry in range(first, first + count):
+            assert (bounds <= directory[entry, : k.BOUNDS]).all()
+            bounds = directory[entry, : k.BOUNDS]
+            shelf = int(directory[entry, k.ENTRY_SHELF]) & 0xFFFFFFFF
+            row = shelves[shelf]
+            number = int(directory[entry, k.ENTRY_SHELF]) >> 32
+            assert row[k.SHELF_NUMBER] == number < numbers
+            assert row[k.SHELF_ENTRY] == entry
+            assert row[k.SHELF_LANE] == lane
+            assert entry == first or directory[entry - 1, k.ENTRY_KEY] <= directory[entry, k.ENTRY_KEY]
+            seen.add(number)
+            placed = _check_shelf(columns, shelf, bounds)
+            assert len(placed) == row[k.SHELF_COUNT] > 0
+            found += placed
+        assert len(seen) == count
+        assert count + _chain_length(shelves, free, k.SHELF_NEXT) == numbers
+        used += numbers
+    assert used == s[k.SHELF_ROWS] - 1
+    assert sorted(found) == np.nonzero(offers[: s[k.OFFER_ROWS], k.OFFER_STANDING])[0].tolist()
+    assert np.count_nonzero(columns.narrow(k.ASKS)[found, k.ASK_DEAL]) == s[k.DEALS_STANDING]
+    assert not asks[0].any()
+
+
+def _check_shelf(columns: k.Columns, shelf: int, bounds: np.ndarray) -> list[int]:
+    """Return the offers on a shelf, each checked."""
+    s, row = columns.s, columns[k.SHELVES][shelf]
+    offers, asks, terms = columns[k.OFFERS], columns[k.ASKS], columns.narrow(k.ASKS)
+    placed = []
+    for place, word in enumerate(columns[k.WORDS][shelf].tolist()):
+        board = place // k.BOARD
+        taken = _bit(row[k.SHELF_TAKEN :].view(np.uint64), place)
+        assert taken == (word != NOBODY)
+        live = _bit(row[k.SHELF_LIVE :].view(np.uint64), place)
+        if not taken:
+            assert not live
+            continue
+        offer = int(columns[k.SHELF_OFFERS][shelf, place])
+        site = int(columns[k.SHELF_SITES][shelf, place])
+        placed.append(offer)
+        assert word == word_of_offer(s, offer)
+        assert live == (terms[offer, k.ASK_AVAILABLE] > 0)
+        assert offers[offer, k.OFFER_SPOT] == k.SHELF_PLACES * shelf + place
+        assert site == offers[offer, k.OFFER_SITE] == terms[offer, k.ASK_SITE]
+        model = row[k.SHELF_LANE] // k.LANES_PER_MODEL
+        assert model == offers[offer, k.OFFER_MODEL] == terms[offer, k.ASK_MODEL]
+        assert (terms[offer, k.ASK_DEAL] != 0) == row[k.SHELF_LANE] % k.LANES_PER_MODEL
+        a, b = int(asks[offer, k.ASK_IN]), int(asks[offer, k.ASK_OUT])
+        least = np.array((a, 4 * a + b, a + b, a + 4 * b, b, int(asks[offer, k.ASK_SECOND])))
+        at = k.SHELF_BOARDS + k.BOARD_WORDS * board
+        assert (bounds <= least).all()
+        assert (row[at : at + k.BOUNDS] <= least).all()
+        group = columns[k.SITES][site, k.SITE_GROUP]
+        assert row[at + k.BOARD_GROUP] in {-1, group}
+    return placed
+
+
+def _check_views(columns: k.Columns) -> None:
+    """A view knows of every offer that is not fresh whether its campaign admits it."""
+    s, ranges, shelves = columns.s, columns[k.VIEW_RANGES], columns[k.SHELVES]
+    campaigns = columns[k.CAMPAIGNS]
+    for campaign in np.nonzero(campaigns[:, k.CAMPAIGN_STANDING])[0].tolist():
+        fails = campaign_fails(s, campaign)
+        for number, kind in itertools.product(
+            range(int(campaigns[campaign, k.CAMPAIGN_MODEL_COUNT])), range(k.LANES_PER_MODEL)
+        ):
+            model = int(campaigns[campaign, k.CAMPAIGN_MODELS + number])
+            at = 2 * (k.LANES_PER_MODEL * number + kind)
+            first, room = ranges[campaign, at : at + 2].tolist()
+            lane = columns[k.LANES][k.LANES_PER_MODEL * model + kind]
+            entries = columns[k.DIRECTORY][lane[k.LANE_FIRST] :][: lane[k.LANE_COUNT]]
+            for shelf in (entries[:, k.ENTRY_SHELF] & 0xFFFFFFFF).tolist():
+                row = shelves[shelf]
+                if row[k.SHELF_NUMBER] >= room:
+                    continue
+                view = columns[k.VIEWS][first + row[k.SHELF_NUMBER]]
+                if int(view[k.VIEW_VERSION]) != row[k.SHELF_VERSION] >> 1:
+                    continue
+                words, sites = columns[k.WORDS][shelf], columns[k.SHELF_SITES][shelf]
+                admits = (words & fails) == 0
+                admits &= columns[k.SITE_RULES][campaign][sites] == 0
+                fresh = row[k.SHELF_FRESH :].view(np.uint64)
+                for place, word in enumerate(words.tolist()):
+                    if word != NOBODY and not _bit(fresh, place):
+                        assert _bit(view, place) == admits[place]
 
 
 def _chain(table: np.ndarray, row: int, word: int) -> list[int]:
@@ -172,17 +269,17 @@ def _check_heaps(columns: k.Columns) -> None:
 
 def _check_near(columns: k.Columns) -> None:
     rtt, near = columns[k.RTT], columns[k.NEAR]
-    for metro, site in itertools.product(range(rtt.shape[0]), range(rtt.shape[1])):
+    for metro, site in itertools.product(
+        range(1, int(columns.s[k.METRO_COUNT]) + 1), range(1, int(columns.s[k.SITE_COUNT]) + 1)
+    ):
         kept = int(rtt[metro, site])
         for band, bound_ms in enumerate(lists.BANDS_MS):
             inside = kept >= 0 and (kept >> 1 <= 1000 * bound_ms or bound_ms == 0)
-            bits = int(near[k.BANDS * metro + band, site >> 6])
-            assert bits >> (site & 63) & 1 == inside
+            assert _bit(near[k.BANDS * metro + band], site) == inside
 
 
 def _check_campaigns(columns: k.Columns) -> None:
-    s, bits = columns.s, columns[k.CAMPAIGN_SITES]
+    s, rules = columns.s, columns[k.SITE_RULES]
     for campaign in np.nonzero(columns[k.CAMPAIGNS][:, k.CAMPAIGN_STANDING])[0].tolist():
         for site in range(1, int(s[k.SITE_COUNT]) + 1):
-            admitted = int(bits[campaign, site >> 6]) >> (site & 63) & 1
-            assert admitted == (rule_of(s, campaign, site) == 0)
+            assert rules[campaign, site] == rule_of(s, campaign, site)

@@ -48,24 +48,25 @@ Array = npt.NDArray[Any]
     REST_ROWS, REST_FREE, RESTS, RESTING_UNITS,  # rows ever used; first free row; bids; units
     FILL_ROWS, FILL_FREE, OPEN_FILLS,
     SITE_CAPACITY, SITE_WORDS, OPERATOR_WORDS, BUYER_WORDS,  # widths of the tables that need one
-) = range(41)  # fmt: skip
+    SHELF_ROWS, DIRECTORY_ROWS, VERSIONS, DEALS_STANDING, VIEW_ROWS, VIEW_FLUSHES,
+) = range(47)  # fmt: skip
 _SCALARS: Final = 48
 
 # ----------------------------------------------------------------------------- tables
 # The position in `s` of the table's address; its row count follows.
 (
     OPERATORS, BUYERS, MODELS, ADAPTERS, SITES, DEALS, DEAL_BUYERS, SETS, SET_ITEMS, ASNS,
-    CAMPAIGNS, CAMPAIGN_OPERATORS, CAMPAIGN_SITES, MODEL_SITES, OPEN_SITES, PAIRS, RTT,
-    NEAR, NAMES, AGENTS, OFFERS, ASKS, CHAIN, RESTS_TABLE, FILLS, FILL_INDEX, SUMS, WINNERS, FOUND,
-    EVENTS, INBOX,
-) = range(_SCALARS, _SCALARS + 62, 2)  # fmt: skip
+    CAMPAIGNS, CAMPAIGN_OPERATORS, SITE_RULES, OPEN_SITES, RTT, NEAR, LANES, DIRECTORY, SHELVES,
+    SHELF_SITES, SHELF_OFFERS, WORDS, VIEWS, VIEW_RANGES, NAMES, AGENTS, OFFERS, ASKS, RESTS_TABLE, FILLS, FILL_PLACES,
+    OFFER_PLACES, FILL_INDEX, SUMS, WINNERS, SURVIVORS, EVENTS, INBOX,
+) = range(_SCALARS, _SCALARS + 76, 2)  # fmt: skip
 # A heap has four words more: its size, and the table, its row words and the word of a row that
 # keeps the row's place in the heap (0 = not in it).
 (
     OFFER_HEAP, REST_HEAP, LEASE_HEAP, SETTLE_HEAP, DISPUTE_HEAP, CONCERNED_HEAP, CANDIDATE_HEAP,
-) = range(_SCALARS + 62, _SCALARS + 62 + 42, 6)  # fmt: skip
+) = range(_SCALARS + 76, _SCALARS + 76 + 42, 6)  # fmt: skip
 HEAP_WORDS: Final = 3  # due, key, row
-STATE_WORDS: Final = _SCALARS + 62 + 42
+STATE_WORDS: Final = _SCALARS + 76 + 42
 
 # ----------------------------------------------------------------------------- words of a row
 COUNTRY_WORDS: Final = 11  # a set of countries: 676 pairs of letters and 0, one bit each
@@ -83,7 +84,7 @@ ADAPTER_ROW: Final = 1  # the model
 (SITE_OPERATOR, SITE_GROUP, SITE_MARGIN, SITE_TIER, SITE_COUNTRY, SITE_CERTIFICATIONS, SITE_TRUST,
  SITE_HALTS, SITE_ASN_FIRST, SITE_ASN_COUNT, SITE_FIRST_OFFER, SITE_DATA_COUNT,
  SITE_DATA) = range(13)  # fmt: skip
-SITE_ROW: Final = 24
+SITE_ROW: Final = 32
 DEAL_ROW: Final = 1  # the operator
 SET_FIRST, SET_SIZE = range(2)
 SET_ROW: Final = 2
@@ -102,27 +103,53 @@ CAMPAIGN_SOVEREIGNTY: Final = CAMPAIGN_DATA + COUNTRY_WORDS
 CAMPAIGN_ROW: Final = 64
 RESIDENCY_SET, DATA_SET, SOVEREIGNTY_SET = 1, 2, 4  # bits of CAMPAIGN_RULES_SET
 
-# An offer is a row of ASKS and the row of OFFERS with the same number. ASKS has what most auctions
-# need to tell that it cannot win, one cache line in a table that stays in the cache; the first line
-# of OFFERS has what else an auction reads.
-(ASK_IN, ASK_OUT, ASK_SECOND, ASK_DEAL, ASK_AVAILABLE, ASK_TTFT, ASK_PREFILL,
- ASK_ATTRIBUTES) = range(8)  # fmt: skip
+# An offer is a row of ASKS and the row of OFFERS with the same number. ASKS is the one cache line that
+# judging it takes: three words of 64 bits, then ten of 32 (`Columns.narrow`, `small_table`).
+ASK_IN, ASK_OUT, ASK_SECOND = range(3)
+(ASK_TTFT, ASK_PREFILL, ASK_CONTEXT, ASK_SPEED, ASK_SITE, ASK_AVAILABLE, ASK_ATTRIBUTES, ASK_DEAL,
+ ASK_STARTS, ASK_MODEL) = range(6, 16)  # fmt: skip
 ASK_ROW: Final = 8
-(OFFER_COLD, OFFER_LOAD, OFFER_ADAPTERS, OFFER_SPEED, OFFER_CONTEXT, OFFER_PRIORITY, OFFER_SITE,
- OFFER_MODEL,
+ASK_NARROW: Final = 2 * ASK_ROW
+# ASK_STARTS is 1 where a start may take time: OFFERS then says how much.
+(OFFER_COLD, OFFER_LOAD, OFFER_ADAPTERS, OFFER_PRIORITY, OFFER_SITE, OFFER_MODEL,
  OFFER_NUMBER, OFFER_SLOTS, OFFER_SEEN, OFFER_MADE, OFFER_IN_FLIGHT, OFFER_FIRST_FILL,
- OFFER_LAST_FILL, OFFER_STANDING,
- OFFER_EXPIRES, OFFER_PREVIOUS, OFFER_SITE_NEXT, OFFER_SITE_PREVIOUS, OFFER_PLACE,
- OFFER_CONCERNED) = range(22)  # fmt: skip
+ OFFER_LAST_FILL, OFFER_STANDING, OFFER_EXPIRES, OFFER_QUEUED, OFFER_SITE_NEXT,
+ OFFER_SITE_PREVIOUS, OFFER_CONCERNED, OFFER_SPOT) = range(20)  # fmt: skip
 OFFER_ROW: Final = 24
 # ASK_ATTRIBUTES: hardware 8, precision 8, contract 8, as in event_rows, then capabilities.
 ATTRIBUTE_BITS: Final = 24
 CAPABILITIES_SHIFT: Final = 24
-# CHAIN, a table of its own so that it stays near: the next offer behind the same (model, site).
-# FOUND, the offers of one model that an auction looks at: row, site, and the score that its cost leaves
-# possible, never less than the true one.
-FOUND_OFFER, FOUND_SITE, FOUND_BOUND = range(3)
-FOUND_ROW: Final = 4
+
+# The index (kernels/index.py draws it). A lane of LANES: where its stretch of DIRECTORY begins, how
+# many entries it has, how many fit, how many shelves it ever had, the first that is free.
+LANE_FIRST, LANE_COUNT, LANE_ROOM, LANE_SHELVES, LANE_FREE = range(5)
+LANE_WORDS: Final = 8
+LANES_PER_MODEL: Final = 2  # open offers, deals
+# An entry of DIRECTORY: six bounds, the least key that belongs to the shelf, the shelf's row and, in
+# the high half, its number in the lane.
+BOUNDS: Final = 6
+ENTRY_KEY, ENTRY_SHELF = 6, 7
+ENTRY_ROW: Final = 8
+BOARDS, BOARD = 7, 64  # boards of a shelf, offers of a board
+SHELF_PLACES: Final = BOARDS * BOARD
+# A shelf: what may be sold (a word a board) and the version; what views do not know yet and how much
+# that is; seven boards of eight words; what is there at all; then the rest.
+SHELF_LIVE, SHELF_VERSION, SHELF_FRESH, SHELF_FRESH_COUNT = 0, 7, 8, 15
+SHELF_BOARDS: Final = 16
+BOARD_GROUP, BOARD_KEY = 6, 7  # after six bounds
+BOARD_WORDS: Final = 8
+SHELF_TAKEN: Final = SHELF_BOARDS + BOARDS * BOARD_WORDS
+(SHELF_COUNT, SHELF_GONE, SHELF_LANE, SHELF_NUMBER, SHELF_ENTRY, SHELF_NEXT,
+ SHELF_WASTED) = range(SHELF_TAKEN + BOARDS, SHELF_TAKEN + BOARDS + 7)  # fmt: skip
+SHELF_ROW: Final = 88
+VIEW_VERSION: Final = 7  # after a word a board
+VIEW_ROW: Final = 8
+VIEW_ROWS_MAX: Final = 1 << 20
+# VIEW_RANGES: first row and how many, per model of a campaign and lane.
+VIEW_RANGE_ROW: Final = 2 * LANES_PER_MODEL * limits.MODELS_PER_CAMPAIGN_MAX
+# The offers of a shelf that are worth a look: row, site, the best score it may have, whether its rules
+# are known to hold.
+SURVIVOR_ROW: Final = 4
 
 (REST_BUYER, REST_AGENT, REST_BID, REST_CAMPAIGN, REST_ORIGIN, REST_ASN, REST_TOKENS_IN,
  REST_TOKENS_OUT, REST_ADAPTER, REST_LEASE_US, REST_BUDGET, REST_PRICE, REST_BAND, REST_UNITS,
@@ -136,7 +163,7 @@ REST_ROW: Final = 32
  FILL_ORDINAL, FILL_PRICE, FILL_STATE, FILL_LEASE_UNTIL, FILL_AT, FILL_STARTED, FILL_FIRST,
  FILL_DISPUTED, FILL_BUYER_FIGURE, FILL_OPERATOR_FIGURE, FILL_TOKENS_IN, FILL_TOKENS_OUT,
  FILL_CARD_IN, FILL_CARD_OUT, FILL_CARD_SECOND, FILL_TAKE, FILL_RENT, FILL_TOLERANCE, FILL_SETTLE,
- FILL_DELIVER, FILL_DISPUTE, FILL_NEXT, FILL_PREVIOUS, FILL_PLACE, FILL_LISTED) = range(32)  # fmt: skip
+ FILL_DELIVER, FILL_DISPUTE, FILL_NEXT, FILL_PREVIOUS, FILL_LISTED) = range(31)  # fmt: skip
 FILL_ROW: Final = 32
 LEASED, STARTED, DISPUTED, ENDED = 1, 2, 3, 4
 NOT_YET: Final = -1  # a time or a figure that has not happened
@@ -167,10 +194,12 @@ assert MODEL_CARDS + 3 * len(lists.BANDS_MS) <= MODEL_ROW
 assert len(lists.BANDS_MS) < BANDS
 
 # ----------------------------------------------------------------------------- allocation
+assert SHELF_WASTED < SHELF_ROW
+assert SITE_ROW == 32
 _I64, _U64, _I32, _U8 = np.int64, np.uint64, np.int32, np.uint8
 # position in `s`: (name in a snapshot, dtype, words of a row or the scalar that says them, rows at
 # the start). Rows are a power of two in maps.
-_TABLES: Final[dict[int, tuple[str, Any, int | tuple[int], int]]] = {
+_TABLES: Final[dict[int, tuple[str, Any, int | tuple[int, ...], int]]] = {
     OPERATORS: ("operators", _I64, OPERATOR_ROW, 8),
     BUYERS: ("buyers", _I64, BUYER_ROW, 8),
     MODELS: ("models", _I64, MODEL_ROW, 8),
@@ -183,23 +212,30 @@ _TABLES: Final[dict[int, tuple[str, Any, int | tuple[int], int]]] = {
     ASNS: ("asns", _I64, 1, 64),
     CAMPAIGNS: ("campaigns", _I64, CAMPAIGN_ROW, 8),
     CAMPAIGN_OPERATORS: ("campaign_operators", _U64, (OPERATOR_WORDS,), 8),
-    CAMPAIGN_SITES: ("campaign_sites", _U64, (SITE_WORDS,), 8),
-    MODEL_SITES: ("model_sites", _U64, (SITE_WORDS,), 8),
+    SITE_RULES: ("site_rules", _U8, (SITE_CAPACITY,), 8),
     OPEN_SITES: ("open_sites", _U64, (SITE_WORDS,), 1),
-    PAIRS: ("pairs", _I32, (SITE_CAPACITY,), 8),
     RTT: ("rtt", _I32, (SITE_CAPACITY,), 8),
     NEAR: ("near", _U64, (SITE_WORDS,), 8 * BANDS),
+    LANES: ("lanes", _I64, LANE_WORDS, 8 * LANES_PER_MODEL),
+    DIRECTORY: ("directory", _I64, ENTRY_ROW, 64),
+    SHELVES: ("shelves", _I64, SHELF_ROW, 8),
+    SHELF_SITES: ("shelf_sites", _I32, SHELF_PLACES, 8),
+    SHELF_OFFERS: ("shelf_offers", _I32, SHELF_PLACES, 8),
+    WORDS: ("words", _U64, SHELF_PLACES, 8),
+    VIEWS: ("views", _U64, VIEW_ROW, 64),
+    VIEW_RANGES: ("view_ranges", _I64, VIEW_RANGE_ROW, 8),
     NAMES: ("names", _I64, MAP_ROW, 64),
     AGENTS: ("agents", _I64, MAP_ROW, 64),
     OFFERS: ("offers", _I64, OFFER_ROW, 32),
     ASKS: ("asks", _I64, ASK_ROW, 32),
-    CHAIN: ("chain", _I32, 1, 32),
     RESTS_TABLE: ("rests", _I64, REST_ROW, 32),
     FILLS: ("fills", _I64, FILL_ROW, 64),
+    FILL_PLACES: ("fill_places", _I64, 1, 64),
+    OFFER_PLACES: ("offer_places", _I64, 1, 32),
     FILL_INDEX: ("fill_index", _I32, FILL_INDEX_ROW, 64),
     SUMS: ("sums", _U64, 1, 1),
     WINNERS: ("winners", _I64, WINNER_ROW, 32),
-    FOUND: ("found", _I64, FOUND_ROW, 32),
+    SURVIVORS: ("survivors", _I64, SURVIVOR_ROW, SHELF_PLACES),
     EVENTS: ("events", _I64, EVENT_WORDS, 128),
     INBOX: ("inbox", _U8, INBOX_BYTES_PER_RECORD, 16),
     OFFER_HEAP: ("offer_heap", _I64, HEAP_WORDS, 32),
@@ -212,24 +248,26 @@ _TABLES: Final[dict[int, tuple[str, Any, int | tuple[int], int]]] = {
 }
 # What grows together: a heap has as many places as the table whose rows it orders.
 _GROWS_WITH: Final[dict[int, tuple[int, ...]]] = {
-    OFFERS: (ASKS, CHAIN, FOUND, OFFER_HEAP, CONCERNED_HEAP),
+    OFFERS: (ASKS, OFFER_HEAP, CONCERNED_HEAP, OFFER_PLACES),
+    SHELVES: (SHELF_SITES, SHELF_OFFERS, WORDS),
     RTT: (NEAR,),
     RESTS_TABLE: (REST_HEAP, CANDIDATE_HEAP, WINNERS),
-    FILLS: (LEASE_HEAP, SETTLE_HEAP, DISPUTE_HEAP),
+    FILLS: (LEASE_HEAP, SETTLE_HEAP, DISPUTE_HEAP, FILL_PLACES),
     DEALS: (DEAL_BUYERS,),
-    MODELS: (MODEL_SITES, PAIRS),
-    CAMPAIGNS: (CAMPAIGN_OPERATORS, CAMPAIGN_SITES),
+    MODELS: (LANES,),
+    CAMPAIGNS: (CAMPAIGN_OPERATORS, SITE_RULES, VIEW_RANGES),
 }
 _HEAPS: Final[dict[int, tuple[int, int, int]]] = {
-    OFFER_HEAP: (OFFERS, OFFER_ROW, OFFER_PLACE),
+    OFFER_HEAP: (OFFER_PLACES, 1, 0),
     REST_HEAP: (RESTS_TABLE, REST_ROW, REST_PLACE),
-    LEASE_HEAP: (FILLS, FILL_ROW, FILL_PLACE),
-    SETTLE_HEAP: (FILLS, FILL_ROW, FILL_PLACE),
-    DISPUTE_HEAP: (FILLS, FILL_ROW, FILL_PLACE),
+    LEASE_HEAP: (FILL_PLACES, 1, 0),
+    SETTLE_HEAP: (FILL_PLACES, 1, 0),
+    DISPUTE_HEAP: (FILL_PLACES, 1, 0),
     CONCERNED_HEAP: (OFFERS, OFFER_ROW, OFFER_CONCERNED),
     CANDIDATE_HEAP: (RESTS_TABLE, REST_ROW, REST_CANDIDATE),
 }
-_TRANSIENT: Final = (EVENTS, INBOX, WINNERS, FOUND)  # mean nothing between two calls
+_TRANSIENT: Final = (EVENTS, INBOX, WINNERS, SURVIVORS)  # mean nothing between two calls
+_CACHES: Final = (VIEWS, VIEW_RANGES)  # may be forgotten at any time
 _FILLER: Final = {RTT: UNREACHABLE}  # other new memory is 0
 
 
@@ -244,6 +282,7 @@ class Columns:
         s = self.s
         s[SITE_CAPACITY], s[SITE_WORDS] = 64, 1
         s[OPERATOR_WORDS] = s[BUYER_WORDS] = 1
+        s[SHELF_ROWS] = s[VIEW_ROWS] = 1
         s[OFFER_ROWS] = s[REST_ROWS] = s[FILL_ROWS] = 1  # row 0 is nobody's
         self._tables: dict[int, Array] = {}
         for at, (_, dtype, _, rows) in _TABLES.items():
@@ -257,7 +296,9 @@ class Columns:
 
     def _words(self, at: int) -> int:
         words = _TABLES[at][2]
-        return int(self.s[words[0]]) if isinstance(words, tuple) else words
+        if isinstance(words, tuple):
+            return int(self.s[words[0]]) * (words[1] if len(words) > 1 else 1)
+        return words
 
     def _put(self, at: int, table: Array) -> None:
         self._tables[at] = table
@@ -268,6 +309,10 @@ class Columns:
         old = self._tables[at]
         if at in _TRANSIENT:  # untouched memory costs nothing: an event buffer may be generous
             self._put(at, np.empty((rows, words), old.dtype))
+            return
+        if at == VIEWS:
+            self._put(at, np.zeros((rows, words), old.dtype))
+            self.forget_views()
             return
         new = np.zeros((rows, words), old.dtype)
         if at in _FILLER:
@@ -283,13 +328,13 @@ class Columns:
         while capacity < rows:
             capacity *= 2
         for part in (at, *_GROWS_WITH.get(at, ())):
-            rows_each = BANDS if part == NEAR else 1
+            rows_each = {NEAR: BANDS, LANES: LANES_PER_MODEL}.get(part, 1)
             self._resize(part, rows_each * capacity, self._words(part))
 
     def widen(self, scalar: int, count: int) -> None:
         """Let the tables with one column per site, operator or buyer have `count` columns more than 0.
 
-        `scalar` is SITE_CAPACITY (also widens the site bitmaps), OPERATOR_WORDS or BUYER_WORDS.
+        `scalar` is SITE_CAPACITY, OPERATOR_WORDS or BUYER_WORDS.
         """
         s = self.s
         per_unit = 1 if scalar == SITE_CAPACITY else 64
@@ -297,11 +342,19 @@ class Columns:
             return
         while count >= s[scalar] * per_unit:
             s[scalar] *= 2
-        if scalar == SITE_CAPACITY:
-            s[SITE_WORDS] = s[SITE_CAPACITY] // 64
+        s[SITE_WORDS] = s[SITE_CAPACITY] // 64
         for at in _TABLES:
             if self._words(at) != self._tables[at].shape[1]:
                 self._resize(at, self._tables[at].shape[0], self._words(at))
+
+    def narrow(self, at: int) -> Array:
+        """Return a table of int64 words as int32 words, two for each."""
+        return self._tables[at].view(_I32)
+
+    def forget_views(self) -> None:
+        """Let every campaign look at every shelf anew."""
+        self._tables[VIEW_RANGES].fill(0)
+        self.s[VIEW_ROWS], self.s[VIEW_FLUSHES] = 1, 0
 
     def replace(self, at: int, table: Array) -> None:
         """Put another array in a table's place (a map that was hashed anew)."""
@@ -309,7 +362,8 @@ class Columns:
 
     def snapshot(self) -> dict[str, Array]:
         """Return copies of all that is state. Addresses in `s` are meaningless there."""
-        kept = {_TABLES[at][0]: t.copy() for at, t in self._tables.items() if at not in _TRANSIENT}
+        forgotten = _TRANSIENT + _CACHES
+        kept = {_TABLES[at][0]: t.copy() for at, t in self._tables.items() if at not in forgotten}
         return kept | {"s": self.s.copy()}
 
     @classmethod
@@ -320,9 +374,10 @@ class Columns:
         columns.s[:] = snapshot["s"]
         for at, (name, dtype, _, _) in _TABLES.items():
             columns.s[at : at + 2] = fresh[at : at + 2]
-            if at in _TRANSIENT:
+            if at in _TRANSIENT or at in _CACHES:
                 rows = int(snapshot["s"][at + 1])
-                columns._put(at, np.empty((rows, columns._words(at)), dtype))
+                columns._put(at, np.zeros((rows, columns._words(at)), dtype))
             else:
                 columns._put(at, np.array(snapshot[name], dtype, order="C"))
+        columns.forget_views()
         return columns

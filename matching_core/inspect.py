@@ -33,12 +33,10 @@ _BOOK_WORDS: Final = {
     "context_limit": k.OFFER_CONTEXT,
     "priority": k.OFFER_PRIORITY,
 }
-_ASK_WORDS: Final = {
+_ASK_WORDS: Final = {"ask_in": k.ASK_IN, "ask_out": k.ASK_OUT, "ask_second": k.ASK_SECOND}
+_NARROW_WORDS: Final = {
     "available": k.ASK_AVAILABLE,
     "ttft_us": k.ASK_TTFT,
-    "ask_in": k.ASK_IN,
-    "ask_out": k.ASK_OUT,
-    "ask_second": k.ASK_SECOND,
     "deal": k.ASK_DEAL,
     "prefill_ns_per_token": k.ASK_PREFILL,
 }
@@ -185,7 +183,9 @@ def book(columns: k.Columns) -> Array:
         found[name] = offers[live, word]
     for name, word in _ASK_WORDS.items():
         found[name] = columns[k.ASKS][live, word]
-    attributes = columns[k.ASKS][live, k.ASK_ATTRIBUTES]
+    for name, word in _NARROW_WORDS.items():
+        found[name] = columns.narrow(k.ASKS)[live, word]
+    attributes = columns.narrow(k.ASKS)[live, k.ASK_ATTRIBUTES]
     found["hardware"] = attributes & 255
     found["precision"] = attributes >> 8 & 255
     found["contract"] = attributes >> 16 & 255

@@ -87,7 +87,7 @@ def kernel(function: Callable[P, R]) -> Callable[P, R]:
                 return function(*args, **kwargs)
 
         return plain
-    return cast("Callable[P, R]", numba.njit(cache=True, error_model="numpy")(function))
+    return cast("Callable[P, R]", numba.njit(cache=True, error_model="numpy", _nrt=False)(function))
 
 
 def inner(function: Callable[P, R]) -> Callable[P, R]:
@@ -96,7 +96,7 @@ def inner(function: Callable[P, R]) -> Callable[P, R]:
     Numba would compile it once more for every constant that a caller passes (a heap's position, a
     reason): twice the functions, 40 s instead of 20. What is passed is an int64, constant or not.
     """
-    compiled = numba.njit(error_model="numpy")(function)
+    compiled = numba.njit(error_model="numpy", _nrt=False)(function)
     if not JIT_DISABLED:
         template_for = compiled.get_call_template
 
@@ -149,6 +149,58 @@ def _plain_view(dtype: Any, item: Any) -> Callable[[Array, int, int], Array]:
 
 
 @intrinsic
+def _compiled_inbox(_context: Any, state: Any, at: Any, dtype: Any) -> Any:  # noqa: ARG001
+    record = dtype.dtype
+    array_type = types.Array(record, 1, "C")
+
+    def codegen(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        vector, position, _ = args
+        source = make_array(state)(context, builder, vector)
+        one = ir.Constant(ir.IntType(64), 1)
+        address = builder.load(builder.gep(source.data, [position]))
+        rows = builder.load(builder.gep(source.data, [builder.add(position, one)]))
+        item = ir.Constant(ir.IntType(64), record.size)
+        result = make_array(array_type)(context, builder)
+        populate_array(
+            result,
+            data=builder.inttoptr(address, context.get_data_type(record).as_pointer()),
+            shape=cgutils.pack_array(builder, [rows]),
+            strides=cgutils.pack_array(builder, [item]),
+            itemsize=item,
+            meminfo=None,
+        )
+        return result._getvalue()  # noqa: SLF001  # how Numba's own intrinsics end
+
+    return array_type(state, types.int64, dtype), codegen
+
+
+def _plain_inbox(s: Array, at: int, dtype: Any) -> Array:
+    memory = (ctypes.c_uint8 * (int(s[at + 1]) * dtype.itemsize)).from_address(int(s[at]))
+    return np.frombuffer(memory, dtype=dtype)
+
+
+@intrinsic
+def _compiled_prefetch(_context: Any, state: Any, at: Any, offset: Any) -> Any:  # noqa: ARG001
+    def codegen(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        vector, position, place = args
+        source = make_array(state)(context, builder, vector)
+        address = builder.add(builder.load(builder.gep(source.data, [position])), place)
+        where = builder.inttoptr(address, cgutils.voidptr_t)
+        kind = ir.IntType(32)
+        shape = ir.FunctionType(ir.VoidType(), [cgutils.voidptr_t, kind, kind, kind])
+        function = builder.module.declare_intrinsic("llvm.prefetch", [cgutils.voidptr_t], shape)
+        # A read, to be kept in all caches, of data.
+        builder.call(function, [where, kind(0), kind(3), kind(1)])
+        return context.get_dummy_value()
+
+    return types.none(state, types.int64, types.int64), codegen
+
+
+def _plain_prefetch(_s: Any, _at: int, _offset: int) -> None:
+    return
+
+
+@intrinsic
 def _compiled_lowest_bit(_context: Any, word: Any) -> Any:  # noqa: ARG001  # typed by name
     def codegen(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
         return builder.cttz(args[0], cgutils.true_bit)
@@ -161,39 +213,34 @@ def _plain_lowest_bit(word: Any) -> int:
     return (number & -number).bit_length() - 1
 
 
-@intrinsic
-def _compiled_pointer(_context: Any, address: Any) -> Any:  # noqa: ARG001  # typed by name
-    def codegen(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
-        return builder.inttoptr(args[0], cgutils.voidptr_t)
-
-    return types.voidptr(types.int64), codegen
-
-
-def _plain_pointer(address: Any) -> Any:
-    return ctypes.c_void_p(int(address))
-
-
 # What a record or a small table holds, as the int64 that kernels compute in.
 i64 = cast("Callable[[Any], int]", np.int64)
 
-# Views of a table as int64, uint64 and int32, `(s, AT, words) -> array[rows, words]`; the number of
-# the lowest bit set in a uint64 (undefined for 0); and an address as what `numba.carray` takes.
+# Views of a table as int64, uint64, int32 and uint8, `(s, AT, words) -> array[rows, words]`; the number of
+# the lowest bit set in a uint64 (undefined for 0); a table's bytes as records of a dtype; and
+# `prefetch(s, AT, bytes)`, which asks for a table's cache line before it is needed.
 table: Callable[[Array, int, int], Array]
 bits_table: Callable[[Array, int, int], Array]
 small_table: Callable[[Array, int, int], Array]
+byte_table: Callable[[Array, int, int], Array]
 lowest_bit: Callable[[Any], int]
-pointer: Callable[[Any], Any]
+inbox: Callable[[Array, int, Any], Array]
+prefetch: Callable[[Array, int, int], None]
 if JIT_DISABLED:
     table = _plain_view(np.int64, ctypes.c_int64)
     bits_table = _plain_view(np.uint64, ctypes.c_uint64)
     small_table = _plain_view(np.int32, ctypes.c_int32)
+    byte_table = _plain_view(np.uint8, ctypes.c_uint8)
     lowest_bit = _plain_lowest_bit
-    pointer = _plain_pointer
+    inbox = _plain_inbox
+    prefetch = _plain_prefetch
 else:
     table = _view_maker(types.int64, 64)
     bits_table = _view_maker(types.uint64, 64)
     small_table = _view_maker(types.int32, 32)
+    byte_table = _view_maker(types.uint8, 8)
     lowest_bit = _compiled_lowest_bit
-    pointer = _compiled_pointer
+    inbox = _compiled_inbox
+    prefetch = _compiled_prefetch
 
 _point_cache_at_these_sources()

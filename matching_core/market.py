@@ -160,7 +160,7 @@ class Market:
             return
         old = columns[at]
         columns.replace(at, np.zeros((2 * old.shape[0], k.MAP_ROW), np.int64))
-        rehash(columns.s, at, old.ctypes.data, old.shape[0])
+        rehash(columns.s, at, np.array([old.ctypes.data, old.shape[0]], np.int64))
 
     # ------------------------------------------------------------------------- both forms
     def events(self, matrix: Array) -> list[AnyEvent]:

@@ -13,8 +13,9 @@ import numpy as np
 from matching_core import columns as k
 from matching_core.event_rows import country_number
 from matching_core.jit import Array
-from matching_core.kernels.campaigns import compile_sites
+from matching_core.kernels.campaigns import compile_campaign, compile_site
 from matching_core.kernels.entry import END_CAMPAIGN, HALT_BUYER, RESOLVE, act
+from matching_core.kernels.index import mix_groups
 from matching_core.registry import Names
 from matching_core.twin import mask_of
 from schemas import commands as c
@@ -68,19 +69,6 @@ def _register(
     return handle, True
 
 
-def compile_for(columns: k.Columns, campaigns: tuple[int, int], sites: tuple[int, int]) -> None:
-    """Compile the site rules again for closed ranges of campaigns and sites."""
-    compile_sites(columns.s, *campaigns, *sites)
-
-
-def _all_campaigns(columns: k.Columns) -> tuple[int, int]:
-    return 1, int(columns.s[k.CAMPAIGN_COUNT])
-
-
-def _all_sites(columns: k.Columns) -> tuple[int, int]:
-    return 1, int(columns.s[k.SITE_COUNT])
-
-
 def _open_site(columns: k.Columns, site: int) -> None:
     """Set the bit that says that neither a site nor its operator is halted."""
     sites = columns[k.SITES]
@@ -110,8 +98,10 @@ def _operator(columns: k.Columns, names: Names, command: c.Operator) -> int:
     row[k.OPERATOR_CONTROL_COUNT] = len(command.control)
     _set_countries(columns[k.OPERATORS], handle, k.OPERATOR_CONTROL, command.control)
     for site in _sites_of(columns, handle):
-        columns[k.SITES][site, k.SITE_GROUP] = row[k.OPERATOR_GROUP]
-        compile_for(columns, _all_campaigns(columns), (site, site))
+        if columns[k.SITES][site, k.SITE_GROUP] != row[k.OPERATOR_GROUP]:
+            columns[k.SITES][site, k.SITE_GROUP] = row[k.OPERATOR_GROUP]
+            mix_groups(columns.s, site)
+        compile_site(columns.s, site)
     return ACCEPTED
 
 
@@ -127,7 +117,7 @@ def _buyer(columns: k.Columns, names: Names, command: c.Buyer) -> int:
     row[k.BUYER_GROUP] = group
     last = columns.s[k.CAMPAIGN_COUNT] + 1
     for campaign in np.nonzero(columns[k.CAMPAIGNS][:last, k.CAMPAIGN_BUYER] == handle)[0]:
-        compile_for(columns, (int(campaign), int(campaign)), _all_sites(columns))
+        compile_campaign(columns.s, int(campaign))
     return ACCEPTED
 
 
@@ -226,7 +216,7 @@ def _site(columns: k.Columns, names: Names, command: c.Site) -> int:
     _set_countries(columns[k.SITES], handle, k.SITE_DATA, command.data_countries)
     _set_asns(columns, names, handle, command.asns)
     _open_site(columns, handle)
-    compile_for(columns, _all_campaigns(columns), (handle, handle))
+    compile_site(columns.s, handle)
     return ACCEPTED
 
 
@@ -263,7 +253,7 @@ def _site_trust(columns: k.Columns, names: Names, command: c.SiteTrust) -> int:
         row[k.SITE_MARGIN] = command.latency_margin_us
     if command.trust is not msgspec.UNSET:
         row[k.SITE_TRUST] = command.trust
-        compile_for(columns, _all_campaigns(columns), (site, site))
+        compile_site(columns.s, site)
     return ACCEPTED
 
 
@@ -371,7 +361,7 @@ def _campaign(columns: k.Columns, names: Names, command: c.Campaign) -> int:
     _set_countries(table, handle, k.CAMPAIGN_RESIDENCY, command.residency)
     _set_countries(table, handle, k.CAMPAIGN_DATA, command.data_residency)
     _set_countries(table, handle, k.CAMPAIGN_SOVEREIGNTY, command.sovereignty)
-    compile_for(columns, (handle, handle), _all_sites(columns))
+    compile_campaign(columns.s, handle)
     return ACCEPTED
 
 

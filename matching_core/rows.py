@@ -105,10 +105,11 @@ def _book(columns: k.Columns, names: Names) -> Iterator[Row]:
     ]
     for campaign in sorted(campaigns, key=lambda each: (each.buyer, each.campaign)):
         yield ("campaign", *struct_fields(campaign))
-    offers, asks = columns[k.OFFERS], columns[k.ASKS]
+    offers, asks, narrow = columns[k.OFFERS], columns[k.ASKS], columns.narrow(k.ASKS)
     named = []
     for offer in range(1, int(columns.s[k.OFFER_ROWS])):
-        row, ask = offers[offer].tolist(), asks[offer].tolist()
+        row = offers[offer].tolist()
+        ask = [*asks[offer, : k.ASK_SECOND + 1].tolist(), *narrow[offer].tolist()[3:]]
         named.append((names.name("site", row[k.OFFER_SITE]), row[k.OFFER_NUMBER], row, ask))
     named.sort(key=lambda each: each[:2])
     for site, _, row, ask in named:
@@ -144,12 +145,12 @@ def _offer_of(names: Names, site: str, row: list[int], ask: list[int]) -> c.Offe
         slots=row[k.OFFER_SLOTS],
         ttft_us=ask[k.ASK_TTFT],
         prefill_ns_per_token=ask[k.ASK_PREFILL],
-        tokens_per_second=row[k.OFFER_SPEED],
-        context_limit=row[k.OFFER_CONTEXT],
+        tokens_per_second=ask[k.ASK_SPEED],
+        context_limit=ask[k.ASK_CONTEXT],
         cold_start_us=row[k.OFFER_COLD],
         adapters=names.adapter_set(row[k.OFFER_ADAPTERS]),
         adapter_load_us=row[k.OFFER_LOAD],
-        capabilities=names_of(attributes >> k.CAPABILITIES_SHIFT, lists.CAPABILITIES),
+        capabilities=names_of(attributes >> k.CAPABILITIES_SHIFT & 255, lists.CAPABILITIES),
         deal=names.name("deal", ask[k.ASK_DEAL]),
         ttl_us=1,
     )

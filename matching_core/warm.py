@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from matching_core.jit import JIT_DISABLED
-from matching_core.kernels import campaigns, entry
+from matching_core.kernels import campaigns, entry, index
 
 _STATE: Final = "int64[::1]"
 # Every kernel with the types that Market calls it with: the signature is all that is compiled for.
@@ -17,9 +17,13 @@ KERNELS: Final[tuple[tuple[Any, str], ...]] = (
     (entry.act, f"int64({_STATE}, int64, int64, int64)"),
     (entry.reject, f"int64({_STATE}, int64, int64)"),
     (entry.find, f"int64({_STATE}, int64, int64)"),
-    (entry.rehash, f"int64({_STATE}, int64, int64, int64)"),
-    (campaigns.compile_sites, f"int64({_STATE}, int64, int64, int64, int64)"),
+    (entry.rehash, f"int64({_STATE}, int64, {_STATE})"),
+    (campaigns.compile_campaign, f"int64({_STATE}, int64)"),
+    (campaigns.compile_site, f"int64({_STATE}, int64)"),
     (campaigns.rule_of, f"int64({_STATE}, int64, int64)"),
+    (index.word_of_offer, f"uint64({_STATE}, int64)"),
+    (index.mix_groups, f"int64({_STATE}, int64)"),
+    (index.campaign_fails, f"uint64({_STATE}, int64)"),
 )
 
 

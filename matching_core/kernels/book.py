@@ -1,7 +1,7 @@
 """Offers and fills in their lists, and the slots in flight (MARKET.md §3).
 
-What stands is linked twice: behind its (model, site), where auctions look, and behind its site, for
-renewals. Both lists are in no particular order; ties are for the priority number to decide.
+What stands is in the index, where auctions look (index.py), and in a list behind its site, for
+renewals. Both are in no particular order; ties are for the priority number to decide.
 """
 
 import numpy as np
@@ -9,6 +9,7 @@ import numpy as np
 from matching_core import columns as c
 from matching_core.jit import Array, bits_table, i64, inner, small_table, table
 from matching_core.kernels.heap import heap_remove
+from matching_core.kernels.index import index_offer, mark_sold_out, unindex_offer
 
 _HASH_LOW = 0x5851F42D  # odd, below 2^31: times 32 bits it stays in int64
 _HASH_HIGH = 0x2545F491
@@ -54,8 +55,11 @@ def offer_row(s: Array, site: int, number: int) -> int:
 def set_available(s: Array, offer: int) -> None:
     """Count the slots again that may be sold."""
     offers = table(s, c.OFFERS, c.OFFER_ROW)
-    free = offers[offer, c.OFFER_SLOTS] - offers[offer, c.OFFER_IN_FLIGHT]
-    table(s, c.ASKS, c.ASK_ROW)[offer, c.ASK_AVAILABLE] = max(free, 0)
+    asks = small_table(s, c.ASKS, c.ASK_NARROW)
+    free = max(offers[offer, c.OFFER_SLOTS] - offers[offer, c.OFFER_IN_FLIGHT], 0)
+    if (free == 0) != (asks[offer, c.ASK_AVAILABLE] == 0):
+        mark_sold_out(s, offer, free == 0)
+    asks[offer, c.ASK_AVAILABLE] = free
 
 
 @inner
@@ -125,19 +129,11 @@ def note_seen(s: Array, offer: int, seen: int) -> None:
 
 @inner
 def link_offer(s: Array, offer: int) -> None:
-    """Let an offer stand, behind its (model, site) and its site."""
+    """Let an offer stand, in the index and behind its site."""
     offers = table(s, c.OFFERS, c.OFFER_ROW)
     sites = table(s, c.SITES, c.SITE_ROW)
-    pairs = small_table(s, c.PAIRS, s[c.SITE_CAPACITY])
-    model_sites = bits_table(s, c.MODEL_SITES, s[c.SITE_WORDS])
-    model, site = offers[offer, c.OFFER_MODEL], offers[offer, c.OFFER_SITE]
-    first = i64(pairs[model, site])
-    offers[offer, c.OFFER_PREVIOUS] = 0
-    small_table(s, c.CHAIN, 1)[offer, 0] = first
-    if first != 0:
-        offers[first, c.OFFER_PREVIOUS] = offer
-    pairs[model, site] = offer
-    model_sites[model, site >> 6] |= np.uint64(1) << np.uint64(site & 63)
+    site = offers[offer, c.OFFER_SITE]
+    index_offer(s, offer)
     first = sites[site, c.SITE_FIRST_OFFER]
     offers[offer, c.OFFER_SITE_PREVIOUS] = 0
     offers[offer, c.OFFER_SITE_NEXT] = first
@@ -152,19 +148,8 @@ def link_offer(s: Array, offer: int) -> None:
 def unlink_offer(s: Array, offer: int) -> None:
     """Let an offer stand no longer. Its fills and the count of its name stay."""
     offers = table(s, c.OFFERS, c.OFFER_ROW)
-    pairs = small_table(s, c.PAIRS, s[c.SITE_CAPACITY])
-    model, site = offers[offer, c.OFFER_MODEL], offers[offer, c.OFFER_SITE]
-    chain = small_table(s, c.CHAIN, 1)
-    after, before = i64(chain[offer, 0]), offers[offer, c.OFFER_PREVIOUS]
-    if after != 0:
-        offers[after, c.OFFER_PREVIOUS] = before
-    if before != 0:
-        chain[before, 0] = after
-    else:
-        pairs[model, site] = after
-        if after == 0:
-            model_sites = bits_table(s, c.MODEL_SITES, s[c.SITE_WORDS])
-            model_sites[model, site >> 6] &= ~(np.uint64(1) << np.uint64(site & 63))
+    site = offers[offer, c.OFFER_SITE]
+    unindex_offer(s, offer)
     after, before = offers[offer, c.OFFER_SITE_NEXT], offers[offer, c.OFFER_SITE_PREVIOUS]
     if after != 0:
         offers[after, c.OFFER_SITE_PREVIOUS] = before
@@ -174,7 +159,7 @@ def unlink_offer(s: Array, offer: int) -> None:
         table(s, c.SITES, c.SITE_ROW)[site, c.SITE_FIRST_OFFER] = after
     offers[offer, c.OFFER_STANDING] = 0
     s[c.STANDING] -= 1
-    heap_remove(s, c.OFFER_HEAP, offers[offer, c.OFFER_PLACE])
+    heap_remove(s, c.OFFER_HEAP, table(s, c.OFFER_PLACES, 1)[offer, 0])
 
 
 @inner

@@ -1,13 +1,13 @@
-"""The rules that depend on campaign and site alone, compiled into one bit each (MARKET.md §5, 4–11).
+"""The rules that depend on campaign and site alone, compiled into one byte (MARKET.md §5, 4–11).
 
-A bitmap row per campaign says which sites all of them admit. It is made when the campaign is
-registered and again for whatever a change of a site, an operator or a buyer touches.
+A row of bytes per campaign says which rule each site fails first, 0 where it passes all. It is made
+when the campaign is registered and again for whatever a change of a site, an operator or a buyer
+touches.
 """
 
-import numpy as np
-
 from matching_core import columns as c
-from matching_core.jit import Array, bits_table, inner, kernel, table
+from matching_core.jit import Array, bits_table, byte_table, inner, kernel, table
+from matching_core.kernels.index import freshen_site
 from matching_core.kernels.rules import (
     CERTIFICATION,
     DATA_RESIDENCY,
@@ -76,24 +76,36 @@ def site_rule(s: Array, campaign: int, site: int) -> int:
 
 
 @kernel
-def compile_sites(
-    s: Array, first_campaign: int, last_campaign: int, first_site: int, last_site: int
-) -> int:
-    """Set the bits of all standing campaigns and sites in two closed ranges; returns their number."""
+def compile_campaign(s: Array, campaign: int) -> int:
+    """Note for all sites which rule of a campaign they fail first; views of it are made anew."""
+    rules = byte_table(s, c.SITE_RULES, s[c.SITE_CAPACITY])
+    ranges = table(s, c.VIEW_RANGES, c.VIEW_RANGE_ROW)
+    for site in range(1, s[c.SITE_COUNT] + 1):
+        rules[campaign, site] = site_rule(s, campaign, site)
+    for word in range(c.VIEW_RANGE_ROW):
+        ranges[campaign, word] = 0
+    return campaign
+
+
+@kernel
+def compile_site(s: Array, site: int) -> int:
+    """Note for all campaigns that stand which of their rules a site fails first.
+
+    Where one judges it otherwise than before, its offers are fresh to all. Returns 1 then.
+    """
     campaigns = table(s, c.CAMPAIGNS, c.CAMPAIGN_ROW)
-    bits = bits_table(s, c.CAMPAIGN_SITES, s[c.SITE_WORDS])
-    count = 0
-    for campaign in range(first_campaign, last_campaign + 1):
+    rules = byte_table(s, c.SITE_RULES, s[c.SITE_CAPACITY])
+    differs = 0
+    for campaign in range(1, s[c.CAMPAIGN_COUNT] + 1):
         if campaigns[campaign, c.CAMPAIGN_STANDING] == 0:
             continue
-        for site in range(first_site, last_site + 1):
-            bit = np.uint64(1) << np.uint64(site & 63)
-            if site_rule(s, campaign, site) == ELIGIBLE:
-                bits[campaign, site >> 6] |= bit
-            else:
-                bits[campaign, site >> 6] &= ~bit
-            count += 1
-    return count
+        rule = site_rule(s, campaign, site)
+        if (rule == ELIGIBLE) != (rules[campaign, site] == ELIGIBLE):
+            differs = 1
+        rules[campaign, site] = rule
+    if differs != 0:
+        freshen_site(s, site)
+    return differs
 
 
 @kernel

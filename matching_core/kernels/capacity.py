@@ -6,7 +6,7 @@ winner is the first of the two whose group is not the winner's.
 """
 
 from matching_core import columns as c
-from matching_core.jit import Array, bits_table, i64, inner, small_table, table
+from matching_core.jit import Array, byte_table, i64, inner, small_table, table
 from matching_core.kernels.book import (
     link_offer,
     note_seen,
@@ -17,7 +17,7 @@ from matching_core.kernels.book import (
 from matching_core.kernels.heap import heap_clear, heap_move, heap_push, heap_remove
 from matching_core.kernels.lifecycle import make_fill
 from matching_core.kernels.rests import remove_rest
-from matching_core.kernels.rules import card_of, has_bit, judge, markdown_of, site_peers
+from matching_core.kernels.rules import card_of, judge, markdown_of, site_peers
 from schemas import limits
 
 _NS_PER_US = limits.NS_PER_US
@@ -25,7 +25,7 @@ _NS_PER_US = limits.NS_PER_US
 
 @inner
 def judge_rest(s: Array, rest: int, offer: int) -> tuple[int, int, int, int, bool]:
-    """Judge a resting bid for a live offer, as `rules.judge` does; a site not admitted is rule 4."""
+    """Judge a resting bid for a live offer, as `rules.judge` does."""
     rests = table(s, c.RESTS_TABLE, c.REST_ROW)
     offers = table(s, c.OFFERS, c.OFFER_ROW)
     campaigns = table(s, c.CAMPAIGNS, c.CAMPAIGN_ROW)
@@ -34,14 +34,12 @@ def judge_rest(s: Array, rest: int, offer: int) -> tuple[int, int, int, int, boo
     path_us = i64(small_table(s, c.RTT, s[c.SITE_CAPACITY])[rests[rest, c.REST_ORIGIN], site])
     if path_us >= 0:
         path_us = (path_us >> 1) + table(s, c.SITES, c.SITE_ROW)[site, c.SITE_MARGIN]
-    failed = 4
-    if has_bit(bits_table(s, c.CAMPAIGN_SITES, s[c.SITE_WORDS]), campaign, site):
-        failed = 0
+    failed = i64(byte_table(s, c.SITE_RULES, s[c.SITE_CAPACITY])[campaign, site])
     peers = campaigns[campaign, c.CAMPAIGN_PEERING] == 0 or site_peers(
         s, site, rests[rest, c.REST_ASN]
     )
     markdown = markdown_of(s, campaign, offers[offer, c.OFFER_MODEL])
-    return judge(s, rest, offer, markdown, failed, peers, path_us)
+    return judge(s, rest, offer, markdown, failed, False, peers, path_us)
 
 
 @inner
@@ -50,7 +48,7 @@ def collect_candidates(s: Array, offer: int) -> None:
     rests = table(s, c.RESTS_TABLE, c.REST_ROW)
     offers = table(s, c.OFFERS, c.OFFER_ROW)
     model = offers[offer, c.OFFER_MODEL]
-    is_open = table(s, c.ASKS, c.ASK_ROW)[offer, c.ASK_DEAL] == 0
+    is_open = small_table(s, c.ASKS, c.ASK_NARROW)[offer, c.ASK_DEAL] == 0
     link = table(s, c.MODELS, c.MODEL_ROW)[model, c.MODEL_FIRST_REST]
     while link != 0:
         rest = link >> 2
@@ -64,7 +62,7 @@ def collect_candidates(s: Array, offer: int) -> None:
 def sell_capacity(s: Array, offer: int) -> None:
     """Auction what an offer has available among the bids at rest (6b)."""
     offers = table(s, c.OFFERS, c.OFFER_ROW)
-    free = table(s, c.ASKS, c.ASK_ROW)[offer, c.ASK_AVAILABLE]
+    free = i64(small_table(s, c.ASKS, c.ASK_NARROW)[offer, c.ASK_AVAILABLE])
     if free < 1 or s[c.RESTS] == 0 or not offer_live(s, offer):
         return
     s[c.AUCTIONS] += 1
@@ -95,7 +93,7 @@ def sell_capacity(s: Array, offer: int) -> None:
                 second_group, second_score = group, score
     heap_clear(s, c.CANDIDATE_HEAP)
 
-    is_open = table(s, c.ASKS, c.ASK_ROW)[offer, c.ASK_DEAL] == 0
+    is_open = small_table(s, c.ASKS, c.ASK_NARROW)[offer, c.ASK_DEAL] == 0
     for place in range(count):
         rest = winners[place, 0]
         group = buyers[rests[rest, c.REST_BUYER], c.BUYER_GROUP]
@@ -136,9 +134,10 @@ def expire_at(s: Array, offer: int, ttl_us: int) -> None:
     """
     offers = table(s, c.OFFERS, c.OFFER_ROW)
     expires = s[c.AT] + _NS_PER_US * ttl_us
-    place = offers[offer, c.OFFER_PLACE]
     offers[offer, c.OFFER_EXPIRES] = expires
-    if expires < table(s, c.OFFER_HEAP, c.HEAP_WORDS)[place, 0]:
+    if expires < offers[offer, c.OFFER_QUEUED]:
+        offers[offer, c.OFFER_QUEUED] = expires
+        place = table(s, c.OFFER_PLACES, 1)[offer, 0]
         heap_move(s, c.OFFER_HEAP, place, expires, offers[offer, c.OFFER_PRIORITY])
 
 
@@ -152,6 +151,7 @@ def place_offer(s: Array, offer: int, fills_seen: int, ttl_us: int) -> None:
     expires = s[c.AT] + _NS_PER_US * ttl_us
     offers[offer, c.OFFER_EXPIRES] = expires
     link_offer(s, offer)
+    offers[offer, c.OFFER_QUEUED] = expires
     heap_push(s, c.OFFER_HEAP, expires, s[c.SEQ], offer)
     sell_capacity(s, offer)
 

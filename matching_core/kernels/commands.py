@@ -5,12 +5,11 @@ the market file's reader have seen to that. Where a command names no member, non
 session has checked that the site is the sender's.
 """
 
-import numba
 import numpy as np
 
 from matching_core import columns as c
 from matching_core.event_rows import EVENT_WORDS
-from matching_core.jit import Array, bits_table, i64, inner, pointer, small_table, table
+from matching_core.jit import Array, i64, inbox, inner, small_table, table
 from matching_core.kernels import emit as e
 from matching_core.kernels.bid import clear_bid
 from matching_core.kernels.book import (
@@ -24,8 +23,9 @@ from matching_core.kernels.book import (
 from matching_core.kernels.capacity import expire_at, place_offer, sell_capacity
 from matching_core.kernels.heap import heap_move
 from matching_core.kernels.lifecycle import complete_fill, decline_fill, start_fill
+from matching_core.kernels.near import BANDS_US, set_near
 from matching_core.kernels.rests import CANCELLED, end_rest, find_rest
-from schemas import limits, lists, reasons, records
+from schemas import limits, reasons, records
 
 _BID = records.BID_RECORD
 _OFFER = records.OFFER_RECORD
@@ -42,7 +42,6 @@ LIMIT = reasons.REJECTED["limit"]
 FILLS_SEEN = reasons.REJECTED["fills_seen"]
 STATE = reasons.REJECTED["state"]
 
-_BANDS_US = tuple(1000 * bound for bound in lists.BANDS_MS[:-1])
 _BIDS_AT_REST_MAX = limits.BIDS_AT_REST_MAX
 _NS_PER_US = limits.NS_PER_US
 _RELEASE_GRACE_NS = limits.RELEASE_GRACE_NS
@@ -51,10 +50,10 @@ _RELEASE_GRACE_NS = limits.RELEASE_GRACE_NS
 @inner
 def band_of(budget_us: int) -> int:
     """Return the number of the latency band that a budget belongs to."""
-    for number in range(len(_BANDS_US)):
-        if budget_us <= _BANDS_US[number]:
+    for number in range(len(BANDS_US)):
+        if budget_us <= BANDS_US[number]:
             return number
-    return len(_BANDS_US)
+    return len(BANDS_US)
 
 
 @inner
@@ -93,7 +92,7 @@ def bid_refusal(s: Array, buyer: int, agent: int, bid: int, rest_us: int) -> int
 @inner
 def do_bid(s: Array, place: int, buyer: int, agent: int) -> None:
     """Take record `place` of the inbox as a bid: row 0 of the bids, then its auctions."""
-    record = numba.carray(pointer(s[c.INBOX]), (place + 1,), _BID)[place]
+    record = inbox(s, c.INBOX, _BID)[place]
     rests = table(s, c.RESTS_TABLE, c.REST_ROW)
     bid = i64(record["bid"])
     rest_us = i64(record["rest_us"])
@@ -140,7 +139,7 @@ def do_bid(s: Array, place: int, buyer: int, agent: int) -> None:
 @inner
 def do_bid_cancel(s: Array, place: int, buyer: int, agent: int) -> None:
     """Take record `place` as the cancel of one bid at rest."""
-    record = numba.carray(pointer(s[c.INBOX]), (place + 1,), records.BID_CANCEL_RECORD)[place]
+    record = inbox(s, c.INBOX, records.BID_CANCEL_RECORD)[place]
     bid = i64(record["bid"])
     refusal = 0
     rest = 0
@@ -203,7 +202,7 @@ def reject_offer(s: Array, command: int, reason: int, site: int, number: int) ->
 @inner
 def do_offer(s: Array, place: int) -> None:
     """Take record `place` as an offer: all of it is replaced, and it is the youngest now."""
-    record = numba.carray(pointer(s[c.INBOX]), (place + 1,), _OFFER)[place]
+    record = inbox(s, c.INBOX, _OFFER)[place]
     site, number = i64(record["site"]), i64(record["offer"])
     refusal = offer_refusal(s, record)
     if refusal != 0:
@@ -224,20 +223,27 @@ def do_offer(s: Array, place: int) -> None:
     asks[offer, c.ASK_IN] = record["ask_in"]
     asks[offer, c.ASK_OUT] = record["ask_out"]
     asks[offer, c.ASK_SECOND] = record["ask_second"]
-    asks[offer, c.ASK_TTFT] = i64(record["ttft_us"])
-    asks[offer, c.ASK_PREFILL] = i64(record["prefill_ns_per_token"])
-    offers[offer, c.OFFER_SPEED] = i64(record["tokens_per_second"])
-    offers[offer, c.OFFER_CONTEXT] = i64(record["context_limit"])
+    terms = small_table(s, c.ASKS, c.ASK_NARROW)
+    terms[offer, c.ASK_TTFT] = record["ttft_us"]
+    terms[offer, c.ASK_PREFILL] = record["prefill_ns_per_token"]
+    terms[offer, c.ASK_SPEED] = record["tokens_per_second"]
+    terms[offer, c.ASK_CONTEXT] = record["context_limit"]
+    terms[offer, c.ASK_SITE] = site
+    terms[offer, c.ASK_MODEL] = record["model"]
+    terms[offer, c.ASK_DEAL] = record["deal"]
+    terms[offer, c.ASK_STARTS] = 1 if record["cold_start_us"] > 0 else 0
     offers[offer, c.OFFER_COLD] = i64(record["cold_start_us"])
     offers[offer, c.OFFER_LOAD] = i64(record["adapter_load_us"])
     offers[offer, c.OFFER_ADAPTERS] = i64(record["adapter_set"])
-    asks[offer, c.ASK_DEAL] = i64(record["deal"])
     offers[offer, c.OFFER_SLOTS] = i64(record["slots"])
-    asks[offer, c.ASK_ATTRIBUTES] = (
+    capabilities = i64(record["capabilities"])
+    if capabilities >= 128:  # the highest bit of 32 is their sign
+        capabilities -= 256
+    terms[offer, c.ASK_ATTRIBUTES] = (
         i64(record["hardware"])
         | (i64(record["precision"]) << 8)
         | (i64(record["contract"]) << 16)
-        | (i64(record["capabilities"]) << c.CAPABILITIES_SHIFT)
+        | (capabilities << c.CAPABILITIES_SHIFT)
     )
     place_offer(s, offer, i64(record["fills_seen"]), i64(record["ttl_us"]))
 
@@ -245,7 +251,7 @@ def do_offer(s: Array, place: int) -> None:
 @inner
 def do_refresh(s: Array, place: int) -> None:
     """Take record `place` as a refresh: what changes by the second; the priority stays."""
-    record = numba.carray(pointer(s[c.INBOX]), (place + 1,), _REFRESH)[place]
+    record = inbox(s, c.INBOX, _REFRESH)[place]
     site, number = i64(record["site"]), i64(record["offer"])
     seen = i64(record["fills_seen"])
     offers = table(s, c.OFFERS, c.OFFER_ROW)
@@ -262,11 +268,11 @@ def do_refresh(s: Array, place: int) -> None:
     if refusal != 0:
         reject_offer(s, records.REFRESH, refusal, site, number)
         return
-    asks = table(s, c.ASKS, c.ASK_ROW)
+    terms = small_table(s, c.ASKS, c.ASK_NARROW)
     offers[offer, c.OFFER_SLOTS] = i64(record["slots"])
-    asks[offer, c.ASK_TTFT] = i64(record["ttft_us"])
-    asks[offer, c.ASK_PREFILL] = i64(record["prefill_ns_per_token"])
-    offers[offer, c.OFFER_SPEED] = i64(record["tokens_per_second"])
+    terms[offer, c.ASK_TTFT] = record["ttft_us"]
+    terms[offer, c.ASK_PREFILL] = record["prefill_ns_per_token"]
+    terms[offer, c.ASK_SPEED] = record["tokens_per_second"]
     note_seen(s, offer, seen)
     set_available(s, offer)
     expire_at(s, offer, i64(record["ttl_us"]))
@@ -276,7 +282,7 @@ def do_refresh(s: Array, place: int) -> None:
 @inner
 def do_offer_cancel(s: Array, place: int) -> None:
     """Take record `place` as the cancel of one offer."""
-    record = numba.carray(pointer(s[c.INBOX]), (place + 1,), records.OFFER_CANCEL_RECORD)[place]
+    record = inbox(s, c.INBOX, records.OFFER_CANCEL_RECORD)[place]
     site, number = i64(record["site"]), i64(record["offer"])
     if not 1 <= site <= s[c.SITE_COUNT]:
         reject_offer(s, records.OFFER_CANCEL, UNKNOWN, site, number)
@@ -291,7 +297,7 @@ def do_offer_cancel(s: Array, place: int) -> None:
 @inner
 def do_rtt(s: Array, place: int) -> None:
     """Take record `place` as the round trip of (site, metro)."""
-    record = numba.carray(pointer(s[c.INBOX]), (place + 1,), _RTT)[place]
+    record = inbox(s, c.INBOX, _RTT)[place]
     site, metro = i64(record["site"]), i64(record["metro"])
     p99_us = i64(record["p99_us"])
     if not 1 <= site <= s[c.SITE_COUNT] or not 1 <= metro <= s[c.METRO_COUNT]:
@@ -301,14 +307,7 @@ def do_rtt(s: Array, place: int) -> None:
     if p99_us != _NONE_U32:
         kept = 2 * p99_us + i64(record["estimate"])
     small_table(s, c.RTT, s[c.SITE_CAPACITY])[metro, site] = kept
-    near = bits_table(s, c.NEAR, s[c.SITE_WORDS])
-    bit = np.uint64(1) << np.uint64(site & 63)
-    for band in range(len(_BANDS_US) + 1):
-        inside = kept != c.UNREACHABLE and (band == len(_BANDS_US) or p99_us <= _BANDS_US[band])
-        if inside:
-            near[c.BANDS * metro + band, site >> 6] |= bit
-        else:
-            near[c.BANDS * metro + band, site >> 6] &= ~bit
+    set_near(s, site, metro)
 
 
 @inner
@@ -364,7 +363,7 @@ def do_fill_command(
     elif kind == records.RELEASE:
         until = min(fills[fill, c.FILL_LEASE_UNTIL], s[c.AT] + _RELEASE_GRACE_NS)
         fills[fill, c.FILL_LEASE_UNTIL] = until
-        heap_move(s, c.LEASE_HEAP, fills[fill, c.FILL_PLACE], until, number)
+        heap_move(s, c.LEASE_HEAP, table(s, c.FILL_PLACES, 1)[fill, 0], until, number)
         row = e.emit_of_fill(s, e.RELEASING, fill)
         table(s, c.EVENTS, EVENT_WORDS)[row, e.E_LEASE_UNTIL] = until
     else:

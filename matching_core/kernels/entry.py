@@ -5,12 +5,9 @@ frame; if not, it returns minus the table's position in `s`, the caller lets the
 again. So no kernel ever allocates, and none can stop in the middle.
 """
 
-import numba
-import numpy as np
-
 from matching_core import columns as c
 from matching_core.event_rows import EVENT_WORDS
-from matching_core.jit import Array, i64, inner, kernel, pointer, small_table, table
+from matching_core.jit import Array, i64, inbox, inner, kernel, small_table, table
 from matching_core.kernels import emit as e
 from matching_core.kernels.book import map_find, map_put
 from matching_core.kernels.capacity import cancel_offers, renew_offers
@@ -45,18 +42,30 @@ def room(s: Array, kind: int, count: int) -> int:
     """Return 0 if every table has room for a frame, else the position of one that has not."""
     units = 0
     if kind == records.BID:
-        bids = numba.carray(pointer(s[c.INBOX]), (count,), _BID)
+        bids = inbox(s, c.INBOX, _BID)
         for place in range(count):
             units += i64(bids[place]["quantity"])
         if s[c.REST_ROWS] + count > s[c.RESTS_TABLE + 1]:
             return c.RESTS_TABLE
         if 2 * (s[c.AGENT_ROWS] + 1) > s[c.AGENTS + 1]:
             return c.AGENTS
+        if s[c.VIEW_FLUSHES] > 0 and s[c.VIEWS + 1] < c.VIEW_ROWS_MAX:
+            return c.VIEWS
     elif kind == records.OFFER:
         if s[c.OFFER_ROWS] + count > s[c.OFFERS + 1]:
             return c.OFFERS
         if 2 * (s[c.OFFER_ROWS] + count) > s[c.NAMES + 1]:
             return c.NAMES
+        # An offer that comes takes a shelf at most: the first of its lane, or half of a full one.
+        shelves = s[c.SHELF_ROWS] + count
+        if shelves > s[c.SHELVES + 1]:
+            return c.SHELVES
+        # A lane whose stretch is full gets one twice as long.
+        if s[c.DIRECTORY_ROWS] + 4 * (shelves + count) > s[c.DIRECTORY + 1]:
+            return c.DIRECTORY
+        # No campaign's view of one lane is too much for all of the table.
+        if 4 * shelves > s[c.VIEWS + 1]:
+            return c.VIEWS
     fills = units + s[c.RESTING_UNITS]
     if s[c.FILL_ROWS] + fills > s[c.FILLS + 1]:
         return c.FILLS
@@ -102,7 +111,6 @@ def do_site_command(s: Array, kind: int, site: int, ttl_us: int) -> None:
 @inner
 def do_record(s: Array, kind: int, place: int, member: int, agent: int, role: int) -> None:
     """Take record `place` of the inbox as a command of its kind."""
-    inbox = pointer(s[c.INBOX])
     if kind == records.BID:
         do_bid(s, place, member, agent)
     elif kind == records.OFFER:
@@ -110,10 +118,10 @@ def do_record(s: Array, kind: int, place: int, member: int, agent: int, role: in
     elif kind == records.REFRESH:
         do_refresh(s, place)
     elif kind == records.RENEW:
-        renewal = numba.carray(inbox, (place + 1,), records.RENEW_RECORD)[place]
+        renewal = inbox(s, c.INBOX, records.RENEW_RECORD)[place]
         do_site_command(s, kind, i64(renewal["site"]), i64(renewal["ttl_us"]))
     elif kind == records.OFFERS_CANCEL:
-        cancel = numba.carray(inbox, (place + 1,), records.OFFERS_CANCEL_RECORD)[place]
+        cancel = inbox(s, c.INBOX, records.OFFERS_CANCEL_RECORD)[place]
         do_site_command(s, kind, i64(cancel["site"]), 0)
     elif kind == records.OFFER_CANCEL:
         do_offer_cancel(s, place)
@@ -124,19 +132,19 @@ def do_record(s: Array, kind: int, place: int, member: int, agent: int, role: in
     elif kind == records.RTT:
         do_rtt(s, place)
     elif kind == records.COMPLETE:
-        done = numba.carray(inbox, (place + 1,), records.COMPLETE_RECORD)[place]
+        done = inbox(s, c.INBOX, records.COMPLETE_RECORD)[place]
         do_fill_command(
             s, kind, i64(done["fill"]), member, role != 0,
             i64(done["tokens_in"]), i64(done["tokens_out"]),
         )  # fmt: skip
     elif kind == records.DECLINE:
-        declined = numba.carray(inbox, (place + 1,), records.DECLINE_RECORD)[place]
+        declined = inbox(s, c.INBOX, records.DECLINE_RECORD)[place]
         do_fill_command(s, kind, i64(declined["fill"]), member, True, i64(declined["reason"]), 0)
     elif kind == records.START:
-        started = numba.carray(inbox, (place + 1,), records.START_RECORD)[place]
+        started = inbox(s, c.INBOX, records.START_RECORD)[place]
         do_fill_command(s, kind, i64(started["fill"]), member, True, 0, 0)
     elif kind == records.RELEASE:
-        released = numba.carray(inbox, (place + 1,), records.RELEASE_RECORD)[place]
+        released = inbox(s, c.INBOX, records.RELEASE_RECORD)[place]
         do_fill_command(s, kind, i64(released["fill"]), member, False, 0, 0)
 
 
@@ -201,11 +209,14 @@ def find(s: Array, map_at: int, key: int) -> int:
 
 
 @kernel
-def rehash(s: Array, map_at: int, old_address: int, old_rows: int) -> int:
-    """Put all entries of an old map into the larger one that stands at `map_at`; returns how many."""
-    old = numba.carray(pointer(old_address), (old_rows, c.MAP_ROW), np.int64)
+def rehash(s: Array, map_at: int, where: Array) -> int:
+    """Put all entries of an old map into the larger one that stands at `map_at`; returns how many.
+
+    `where` is the old one's address and number of rows.
+    """
+    old = table(where, 0, c.MAP_ROW)
     count = 0
-    for row in range(old_rows):
+    for row in range(where[1]):
         if old[row, 0] != 0:
             map_put(s, map_at, old[row, 0], old[row, 1])
             count += 1

@@ -28,6 +28,7 @@ def expire_offers(s: Array) -> None:
         offer = heap[1, 2]
         expires = offers[offer, c.OFFER_EXPIRES]
         if heap[1, 0] != expires:  # renewed since: the entry was too early
+            offers[offer, c.OFFER_QUEUED] = expires
             heap_move(s, c.OFFER_HEAP, 1, expires, offers[offer, c.OFFER_PRIORITY])
             continue
         site = offers[offer, c.OFFER_SITE]

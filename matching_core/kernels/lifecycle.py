@@ -102,7 +102,6 @@ def make_fill(
     fills[fill, c.FILL_SETTLE] = s[c.SETTLE]
     fills[fill, c.FILL_DELIVER] = s[c.DELIVER]
     fills[fill, c.FILL_DISPUTE] = s[c.DISPUTE]
-    fills[fill, c.FILL_PLACE] = 0
     list_fill(s, offer, fill)
     heap_push(s, c.LEASE_HEAP, lease_until, number, fill)
 
@@ -114,7 +113,7 @@ def make_fill(
     events[row, e.E_ADAPTER] = rests[bid, c.REST_ADAPTER]
     events[row, e.E_TOKENS_IN] = rests[bid, c.REST_TOKENS_IN]
     events[row, e.E_TOKENS_OUT] = rests[bid, c.REST_TOKENS_OUT]
-    attributes = table(s, c.ASKS, c.ASK_ROW)[offer, c.ASK_ATTRIBUTES]
+    attributes = i64(small_table(s, c.ASKS, c.ASK_NARROW)[offer, c.ASK_ATTRIBUTES])
     attributes &= (1 << c.ATTRIBUTE_BITS) - 1  # hardware, precision, contract
     attributes |= sites[site, c.SITE_TIER] << TIER_SHIFT
     attributes |= sites[site, c.SITE_COUNTRY] << COUNTRY_SHIFT
@@ -175,7 +174,7 @@ def end_fill(s: Array, fill: int, paid: int) -> None:
         heap_at = c.SETTLE_HEAP
     elif state == c.DISPUTED:
         heap_at = c.DISPUTE_HEAP
-    heap_remove(s, heap_at, fills[fill, c.FILL_PLACE])
+    heap_remove(s, heap_at, table(s, c.FILL_PLACES, 1)[fill, 0])
     number = fills[fill, c.FILL_NUMBER]
     add_ended(s, c.SUMS, number, fills[fill, c.FILL_BUYER], fills[fill, c.FILL_OPERATOR], paid)
     small_table(s, c.FILL_INDEX, c.FILL_INDEX_ROW)[number, c.INDEX_ROW_OF_FILL] = 0
@@ -247,7 +246,7 @@ def decline_fill(s: Array, fill: int, reason: int) -> None:
 def start_fill(s: Array, fill: int) -> None:
     """Let a leased fill be served: it now waits to be delivered."""
     fills = table(s, c.FILLS, c.FILL_ROW)
-    heap_remove(s, c.LEASE_HEAP, fills[fill, c.FILL_PLACE])
+    heap_remove(s, c.LEASE_HEAP, table(s, c.FILL_PLACES, 1)[fill, 0])
     fills[fill, c.FILL_STATE] = c.STARTED
     fills[fill, c.FILL_STARTED] = s[c.AT]
     due_ns = s[c.AT] + _NS_PER_US * fills[fill, c.FILL_DELIVER]
@@ -260,7 +259,7 @@ def complete_fill(s: Array, fill: int, side: int, tokens_in: int, tokens_out: in
     fills = table(s, c.FILLS, c.FILL_ROW)
     fills[fill, side] = figure_of(s, fill, tokens_in, tokens_out)
     number = fills[fill, c.FILL_NUMBER]
-    place = fills[fill, c.FILL_PLACE]
+    place = table(s, c.FILL_PLACES, 1)[fill, 0]
     if fills[fill, c.FILL_FIRST] == c.NOT_YET:
         fills[fill, c.FILL_FIRST] = s[c.AT]
         due_ns = s[c.AT] + _NS_PER_US * fills[fill, c.FILL_SETTLE]

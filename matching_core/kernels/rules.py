@@ -8,7 +8,7 @@ stand in the order of the table, because the first that fails is the reason (§7
 import numpy as np
 
 from matching_core import columns as c
-from matching_core.jit import Array, bits_table, i64, inner, table
+from matching_core.jit import Array, bits_table, i64, inner, small_table, table
 from matching_core.kernels.wide import ceil_div
 
 # Numbers of the rules that kernels name.
@@ -113,11 +113,13 @@ def attribute_rule(campaigns: Array, campaign: int, attributes: int) -> int:
 
 @inner
 def judge(
-    s: Array, bid: int, offer: int, markdown: int, site_rule: int, peers: bool, path_us: int
-) -> tuple[int, int, int, int, bool]:
+    s: Array, bid: int, offer: int, markdown: int,
+    site_rule: int, known: bool, peers: bool, path_us: int,
+) -> tuple[int, int, int, int, bool]:  # fmt: skip
     """Judge a live offer of one of the bid's models: (first rule failed or 0, score, latency, cost, cold).
 
-    `site_rule`: the first of rules 4 to 11 that the site fails, or 0. `path_us`: round trip plus
+    `site_rule`: the first of rules 4 to 11 that the site fails, or 0. `known`: those and 12 to 15 are
+    known to hold. `path_us`: round trip plus
     margin, negative when unreachable. Score, latency and cost mean nothing unless the rule is 0.
     """
     rests = table(s, c.RESTS_TABLE, c.REST_ROW)
@@ -125,15 +127,18 @@ def judge(
     campaigns = table(s, c.CAMPAIGNS, c.CAMPAIGN_ROW)
     campaign = rests[bid, c.REST_CAMPAIGN]
     asks = table(s, c.ASKS, c.ASK_ROW)
-    deal = asks[offer, c.ASK_DEAL]
+    terms = small_table(s, c.ASKS, c.ASK_NARROW)
+    deal = i64(terms[offer, c.ASK_DEAL])
     if deal != 0 and not deal_admits(s, deal, rests[bid, c.REST_BUYER]):
         return NO_MODEL, 0, 0, 0, False
-    if asks[offer, c.ASK_AVAILABLE] < 1:
+    if terms[offer, c.ASK_AVAILABLE] < 1:
         return NO_CAPACITY, 0, 0, 0, False
-    start_us = offers[offer, c.OFFER_COLD]
+    start_us = 0
+    if terms[offer, c.ASK_STARTS] != 0:
+        start_us = offers[offer, c.OFFER_COLD]
     adapter = rests[bid, c.REST_ADAPTER]
     if adapter != 0:
-        if table(s, c.ADAPTERS, c.ADAPTER_ROW)[adapter, 0] != offers[offer, c.OFFER_MODEL]:
+        if table(s, c.ADAPTERS, c.ADAPTER_ROW)[adapter, 0] != terms[offer, c.ASK_MODEL]:
             return COLD, 0, 0, 0, False
         if not adapter_resident(s, offers[offer, c.OFFER_ADAPTERS], adapter):
             if offers[offer, c.OFFER_LOAD] == 0:
@@ -143,20 +148,21 @@ def judge(
         return COLD, 0, 0, 0, False
     if site_rule != 0:
         return site_rule, 0, 0, 0, False
-    failed = attribute_rule(campaigns, campaign, asks[offer, c.ASK_ATTRIBUTES])
-    if failed != 0:
-        return failed, 0, 0, 0, False
-    if offers[offer, c.OFFER_SPEED] < campaigns[campaign, c.CAMPAIGN_SPEED]:
+    if not known:
+        failed = attribute_rule(campaigns, campaign, i64(terms[offer, c.ASK_ATTRIBUTES]))
+        if failed != 0:
+            return failed, 0, 0, 0, False
+    if terms[offer, c.ASK_SPEED] < campaigns[campaign, c.CAMPAIGN_SPEED]:
         return SPEED, 0, 0, 0, False
     if not peers:
         return PEERING, 0, 0, 0, False
     tokens_in = rests[bid, c.REST_TOKENS_IN]
-    if tokens_in + rests[bid, c.REST_TOKENS_OUT] > offers[offer, c.OFFER_CONTEXT]:
+    if tokens_in + rests[bid, c.REST_TOKENS_OUT] > terms[offer, c.ASK_CONTEXT]:
         return CONTEXT, 0, 0, 0, False
     if path_us < 0:
         return LATENCY, 0, 0, 0, False
-    prefill_us = tokens_in * asks[offer, c.ASK_PREFILL] // 1000
-    latency_us = path_us + asks[offer, c.ASK_TTFT] + prefill_us + start_us
+    prefill_us = tokens_in * i64(terms[offer, c.ASK_PREFILL]) // 1000
+    latency_us = path_us + i64(terms[offer, c.ASK_TTFT]) + prefill_us + start_us
     if latency_us > rests[bid, c.REST_BUDGET]:
         return LATENCY, 0, 0, 0, False
     cost = cost_of(rests, bid, asks, offer)
