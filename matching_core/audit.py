@@ -129,7 +129,9 @@ def _check_index(columns: k.Columns) -> None:
             assert row[k.SHELF_NUMBER] == number < numbers
             assert row[k.SHELF_ENTRY] == entry
             assert row[k.SHELF_LANE] == lane
-            assert entry == first or directory[entry - 1, k.ENTRY_KEY] <= directory[entry, k.ENTRY_KEY]
+            assert (
+                entry == first or directory[entry - 1, k.ENTRY_KEY] <= directory[entry, k.ENTRY_KEY]
+            )
             seen.add(number)
             placed = _check_shelf(columns, shelf, bounds)
             assert len(placed) == row[k.SHELF_COUNT] > 0

@@ -29,8 +29,6 @@ _BOOK_WORDS: Final = {
     "slots": k.OFFER_SLOTS,
     "expires_at_ns": k.OFFER_EXPIRES,
     "cold_start_us": k.OFFER_COLD,
-    "tokens_per_second": k.OFFER_SPEED,
-    "context_limit": k.OFFER_CONTEXT,
     "priority": k.OFFER_PRIORITY,
 }
 _ASK_WORDS: Final = {"ask_in": k.ASK_IN, "ask_out": k.ASK_OUT, "ask_second": k.ASK_SECOND}
@@ -39,6 +37,8 @@ _NARROW_WORDS: Final = {
     "ttft_us": k.ASK_TTFT,
     "deal": k.ASK_DEAL,
     "prefill_ns_per_token": k.ASK_PREFILL,
+    "tokens_per_second": k.ASK_SPEED,
+    "context_limit": k.ASK_CONTEXT,
 }
 
 
@@ -189,7 +189,7 @@ def book(columns: k.Columns) -> Array:
     found["hardware"] = attributes & 255
     found["precision"] = attributes >> 8 & 255
     found["contract"] = attributes >> 16 & 255
-    found["capabilities"] = attributes >> k.CAPABILITIES_SHIFT
+    found["capabilities"] = attributes >> k.CAPABILITIES_SHIFT & 255
     return found
 
 

@@ -16,10 +16,8 @@ independent here, so they stand in the order that rules most out first; site rul
 site. Nothing of the index is used: offers' rows, sites, campaigns, round trips.
 """
 
-import numpy as np
-
 from matching_core import columns as c
-from matching_core.jit import Array, bits_table, i64, inner, kernel, small_table, table
+from matching_core.jit import Array, bits_table, byte_table, i64, inner, kernel, small_table, table
 from matching_core.kernels.campaigns import all_allowed
 from matching_core.kernels.commands import bid_refusal
 from matching_core.kernels.rules import (
@@ -112,7 +110,7 @@ def site_fails(s: Array, campaign: int, site: int) -> tuple[int, int]:
 def look_at_sites(s: Array, seen: Array) -> None:
     """Note of every site what it fails, what it has of that, and its path.
 
-    Two bits that stand side by side decide about most: whether all rules admit the site, and whether its
+    A byte and a number decide about most: whether all rules admit the site, and whether its
     round trip alone is over the budget. Only a near site that is not admitted is asked which rules.
     """
     rests = table(s, c.RESTS_TABLE, c.REST_ROW)
@@ -120,7 +118,7 @@ def look_at_sites(s: Array, seen: Array) -> None:
     sites = table(s, c.SITES, c.SITE_ROW)
     rtt = small_table(s, c.RTT, s[c.SITE_CAPACITY])
     open_sites = bits_table(s, c.OPEN_SITES, s[c.SITE_WORDS])
-    campaign_sites = bits_table(s, c.CAMPAIGN_SITES, s[c.SITE_WORDS])
+    site_rules = byte_table(s, c.SITE_RULES, s[c.SITE_CAPACITY])
     campaign, origin = rests[0, c.REST_CAMPAIGN], rests[0, c.REST_ORIGIN]
     peering = campaigns[campaign, c.CAMPAIGN_PEERING] != 0
     for site in range(1, s[c.SITE_COUNT] + 1):
@@ -133,7 +131,7 @@ def look_at_sites(s: Array, seen: Array) -> None:
         if path_us > rests[0, c.REST_BUDGET]:
             fails = 1 << LATENCY
         need = 0
-        if not has_bit(campaign_sites, campaign, site):
+        if site_rules[campaign, site] != 0:
             if fails != 0:
                 seen[site, SEEN_FAILS] = _NEVER
                 continue
@@ -161,12 +159,11 @@ def offers_to_look_at(s: Array, seen: Array, found: Array) -> int:
     models = table(s, c.MODELS, c.MODEL_ROW)
     campaigns = table(s, c.CAMPAIGNS, c.CAMPAIGN_ROW)
     campaign = rests[0, c.REST_CAMPAIGN]
-    wanted = np.full(4, -1, np.int64)
+    first, second, third, fourth = -1, -1, -1, -1
     for place in range(campaigns[campaign, c.CAMPAIGN_MODEL_COUNT]):
         model = campaigns[campaign, c.CAMPAIGN_MODELS + place]
         if models[model, c.MODEL_HALTS] == 0:
-            wanted[place] = model
-    first, second, third, fourth = wanted[0], wanted[1], wanted[2], wanted[3]
+            first, second, third, fourth = model, first, second, third
     count = 0
     for offer in range(1, s[c.OFFER_ROWS]):
         model = offers[offer, c.OFFER_MODEL]
@@ -186,14 +183,15 @@ def look_at_offer(s: Array, offer: int, seen: Array, row: Array) -> bool:
     rests = table(s, c.RESTS_TABLE, c.REST_ROW)
     offers = table(s, c.OFFERS, c.OFFER_ROW)
     asks = table(s, c.ASKS, c.ASK_ROW)
+    terms = small_table(s, c.ASKS, c.ASK_NARROW)
     campaigns = table(s, c.CAMPAIGNS, c.CAMPAIGN_ROW)
     campaign = rests[0, c.REST_CAMPAIGN]
     tokens_in = rests[0, c.REST_TOKENS_IN]
     site = offers[offer, c.OFFER_SITE]
     fails, need = seen[site, SEEN_FAILS], seen[site, SEEN_NEED]
-    if asks[offer, c.ASK_AVAILABLE] < 1:
+    if terms[offer, c.ASK_AVAILABLE] < 1:
         return False
-    attributes = asks[offer, c.ASK_ATTRIBUTES]
+    attributes = i64(terms[offer, c.ASK_ATTRIBUTES])
     allowed = campaigns[campaign, c.CAMPAIGN_HARDWARE]
     if allowed != 0 and (allowed >> (attributes & 255)) & 1 == 0:
         fails |= 1 << HARDWARE
@@ -210,13 +208,13 @@ def look_at_offer(s: Array, offer: int, seen: Array, row: Array) -> bool:
     if lacks != 0:
         fails |= 1 << CAPABILITY
         need = lacks
-    latency_us = seen[site, SEEN_PATH] + asks[offer, c.ASK_TTFT]
-    latency_us += tokens_in * asks[offer, c.ASK_PREFILL] // 1000
+    latency_us = seen[site, SEEN_PATH] + i64(terms[offer, c.ASK_TTFT])
+    latency_us += tokens_in * i64(terms[offer, c.ASK_PREFILL]) // 1000
     if latency_us > rests[0, c.REST_BUDGET]:
         fails |= 1 << LATENCY
     if hopeless(fails):
         return False
-    deal = asks[offer, c.ASK_DEAL]
+    deal = i64(terms[offer, c.ASK_DEAL])
     if deal != 0 and not deal_admits(s, deal, rests[0, c.REST_BUYER]):
         return False
     cost = cost_of(rests, 0, asks, offer)
@@ -235,13 +233,13 @@ def look_at_offer(s: Array, offer: int, seen: Array, row: Array) -> bool:
             start_us += offers[offer, c.OFFER_LOAD]
     if start_us > 0 and campaigns[campaign, c.CAMPAIGN_COLD] == 0:
         fails |= 1 << COLD
-    if offers[offer, c.OFFER_SPEED] < campaigns[campaign, c.CAMPAIGN_SPEED]:
+    if terms[offer, c.ASK_SPEED] < campaigns[campaign, c.CAMPAIGN_SPEED]:
         fails |= 1 << SPEED
-        need = offers[offer, c.OFFER_SPEED]
+        need = i64(terms[offer, c.ASK_SPEED])
     latency_us += start_us
     if latency_us > rests[0, c.REST_BUDGET]:
         fails |= 1 << LATENCY
-    if tokens_in + rests[0, c.REST_TOKENS_OUT] > offers[offer, c.OFFER_CONTEXT]:
+    if tokens_in + rests[0, c.REST_TOKENS_OUT] > terms[offer, c.ASK_CONTEXT]:
         return False
     value = rests[0, c.REST_PRICE] - markdown_of(s, campaign, offers[offer, c.OFFER_MODEL])
     value -= ceil_div(campaigns[campaign, c.CAMPAIGN_TIME_VALUE] * latency_us, 1000)
@@ -256,7 +254,7 @@ def look_at_offer(s: Array, offer: int, seen: Array, row: Array) -> bool:
     row[CAN_GROUP] = seen[site, SEEN_GROUP]
     row[CAN_PRIORITY] = offers[offer, c.OFFER_PRIORITY]
     row[CAN_DEAL] = deal
-    row[CAN_AVAILABLE] = asks[offer, c.ASK_AVAILABLE]
+    row[CAN_AVAILABLE] = terms[offer, c.ASK_AVAILABLE]
     row[CAN_NEED] = need
     row[CAN_SITE] = site
     rule = 0

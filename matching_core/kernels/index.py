@@ -134,7 +134,7 @@ def least_cost(tokens_price: int, lease_price: int) -> int:
 @inner
 def key_of(asks: Array, offer: int) -> int:
     """Return what offers of a lane are ordered by: the mix that most requests are near."""
-    return 4 * asks[offer, c.ASK_IN] + asks[offer, c.ASK_OUT]
+    return i64(4 * asks[offer, c.ASK_IN] + asks[offer, c.ASK_OUT])
 
 
 @inner
@@ -375,7 +375,9 @@ def insert_entry(s: Array, lane: int, at: int, key: int, shelf: int) -> int:
         for entry in range(count):
             for word in range(c.ENTRY_ROW):
                 directory[first + entry, word] = directory[old + entry, word]
-            shelves[directory[first + entry, c.ENTRY_SHELF] & 0xFFFFFFFF, c.SHELF_ENTRY] = first + entry
+            shelves[directory[first + entry, c.ENTRY_SHELF] & 0xFFFFFFFF, c.SHELF_ENTRY] = (
+                first + entry
+            )
         lanes[lane, c.LANE_FIRST], lanes[lane, c.LANE_ROOM] = first, room
     first = lanes[lane, c.LANE_FIRST]
     for entry in range(first + count, first + at, -1):

@@ -36,7 +36,7 @@ from matching_core.kernels.views import admitted, ensure_view, view_range
 _ZERO = np.uint64(0)
 _ONE = np.uint64(1)
 OPEN, DEALS = 0, 1  # lanes of a model
-_AHEAD = 3  # shelves whose lines are asked for
+AHEAD = 3  # shelves whose lines are asked for
 
 
 @inner
@@ -115,14 +115,19 @@ def survivors_of(
             word &= word - _ONE
             site = i64(sites[shelf, place])
             offer = i64(rows[shelf, place])
-            passes = (near_sites[near, site >> 6] & open_sites[0, site >> 6]) >> np.uint64(site & 63)
+            passes = (near_sites[near, site >> 6] & open_sites[0, site >> 6]) >> np.uint64(
+                site & 63
+            )
             survivors[count, 0] = offer
             survivors[count, 1] = site
             survivors[count, 2] = bound
             survivors[count, 3] = i64((fresh >> np.uint64(bit)) & _ONE)
             count += i64(passes & _ONE)
     for entry in range(count):
+        site = survivors[entry, 1]
         prefetch(s, c.ASKS, 8 * c.ASK_ROW * survivors[entry, 0])
+        prefetch(s, c.RTT, 4 * (s[c.SITE_CAPACITY] * rests[0, c.REST_ORIGIN] + site))
+        prefetch(s, c.SITES, 8 * c.SITE_ROW * site)
     return count
 
 
@@ -167,15 +172,15 @@ def search(s: Array, kind: int) -> tuple[int, int, int, int, bool, int, int]:
         first_view = view_range(s, campaign, place, lane)
         first = lanes[lane, c.LANE_FIRST]
         end = first + count
-        for entry in range(first, min(first + _AHEAD, end)):
+        for entry in range(first, min(first + AHEAD, end)):
             ask_for(s, entry, first_view)
         for entry in range(first, end):
             tokens = of_mix * directory[entry, mix] + of_next * directory[entry, mix + 1]
             bound = ceiling - least_cost(tokens, lease_us * directory[entry, 5])
             if bound < to_beat:
                 break
-            if entry + _AHEAD < end:
-                ask_for(s, entry + _AHEAD, first_view)
+            if entry + AHEAD < end:
+                ask_for(s, entry + AHEAD, first_view)
             shelf = directory[entry, c.ENTRY_SHELF] & 0xFFFFFFFF
             view = first_view + (directory[entry, c.ENTRY_SHELF] >> 32)
             if shelves[shelf, c.SHELF_VERSION] & 1:
@@ -190,7 +195,9 @@ def search(s: Array, kind: int) -> tuple[int, int, int, int, bool, int, int]:
                 rtt_us = i64(rtt[origin, site]) >> 1
                 group = sites[site, c.SITE_GROUP]
                 away = (time_value * rtt_us) >> 10
-                if bound - away < to_beat or (bound - away < winner_score and group == winner_group):
+                if bound - away < to_beat or (
+                    bound - away < winner_score and group == winner_group
+                ):
                     continue
                 here = survivors[number, 0]
                 bound = ceiling - away - cost_of(rests, 0, asks, here)

@@ -18,7 +18,16 @@ Views are a cache. When the table is full all of it is forgotten; it grows when 
 import numpy as np
 
 from matching_core import columns as c
-from matching_core.jit import Array, bits_table, byte_table, i64, inner, lowest_bit, small_table, table
+from matching_core.jit import (
+    Array,
+    bits_table,
+    byte_table,
+    i64,
+    inner,
+    lowest_bit,
+    small_table,
+    table,
+)
 from matching_core.kernels.index import forbidden_by, passing
 from matching_core.kernels.rules import CONTRACT
 
@@ -96,5 +105,4 @@ def admitted(s: Array, row: int, shelf: int, board: int) -> np.uint64:
     word = bits_table(s, c.VIEWS, c.VIEW_ROW)[row, board]
     if bits[shelf, c.SHELF_VERSION] & _ONE:
         word |= bits[shelf, c.SHELF_FRESH + board]
-    return word & bits[shelf, c.SHELF_LIVE + board]
-
+    return np.uint64(word & bits[shelf, c.SHELF_LIVE + board])
