@@ -5,13 +5,13 @@ table stands (matching_core/jit.py). Row 0 of a table is nobody: a link of 0 end
 
     s        [ scalars … | OFFERS: address, rows | FILLS: address, rows | … | heaps: six words each ]
 
-    MODEL_SITES     one bit per site with an offer of the model   ─┐
-    CAMPAIGN_SITES  one bit per site that all its rules admit     ─┤
-    NEAR            one bit per site whose round trip is inside   ─&─▶ sites of one auction
-                    the band of the budget, per origin            ─┤      │ RTT[metro, site] + margin
-    OPEN_SITES      one bit per site that is not halted           ─┘      │ inside the budget?
-                                                                          ▼
-                                           PAIRS[model, site] ─▶ offer ─▶ offer ─▶ 0
+    LANES[model]    where the model's stretch of DIRECTORY stands, open offers and deals apart
+    DIRECTORY       its shelves by price, with bounds ─▶ SHELVES, WORDS: 448 offers each, a bit or a
+                    word for all that may be asked of one (kernels/index.py)
+    SITE_RULES      per campaign, which of its rules each site fails first, 0 for none
+    VIEWS           per campaign and shelf, which offers pass all that is always asked (views.py)
+    NEAR            one bit per site whose round trip is inside the band of the budget, per origin
+    OPEN_SITES      one bit per site that is not halted
 
     offer    one row per name (site, offer), for ever; NAMES is the hash table from name to row
                └──▶ its fills above the largest `fills_seen` that were not released, by ordinal:
@@ -21,8 +21,8 @@ table stands (matching_core/jit.py). Row 0 of a table is nobody: a link of 0 end
              campaign; row 0 is the bid that is being auctioned
     heaps    what ends by time: offers, bids, leases, settlements, disputes (kernels/heap.py)
 
-An auction (kernels/bid.py) ANDs four bitmaps, looks up one row of round trips, and walks the few
-offers behind the sites that are left, keeping the best and the best of another owner. Capacity that
+An auction (kernels/search.py) walks the shelves of the bid's models by price, judges the offers that
+the campaign's view and NEAR leave, and keeps the best and the best of another owner. Capacity that
 arrives (kernels/capacity.py) walks the bids that rest for its model.
 
 Tables never grow inside a kernel: it asks for room before it touches anything (kernels/entry.py).
