@@ -41,7 +41,7 @@ _TABLE: Final = "int64[:, ::1]"
 # Every kernel with the types that Explainer calls it with (matching_core/warm.py has the market's own).
 KERNELS: Final[tuple[tuple[Any, str], ...]] = (
     (kernels.scan, f"int64({_STATE}, {_TABLE}, {_STATE}, {_TABLE})"),
-    (auction.run, f"int64({_STATE}, {_TABLE}, int64, int64, int64, int64, {_STATE})"),
+    (auction.run, f"int64({_STATE}, {_TABLE}, int64, int64, int64, int64, {_STATE}, {_STATE})"),
     (auction.nearest, f"int64({_STATE}, {_TABLE}, int64, {_TABLE})"),
     (kernels.refusal_of, f"int64({_STATE}, int64, int64)"),
 )
@@ -119,6 +119,11 @@ class Explainer:
             self._found = np.empty(rows, np.int64)
             self._candidates = np.empty((rows, kernels.CANDIDATE_WORDS), np.int64)
         return self._candidates, kernels.scan(s, self._seen, self._found, self._candidates)
+
+    @property
+    def scratch(self) -> Array:
+        """As many words as there may be candidates, for whoever asks next."""
+        return self._found
 
     def nearest(self, count: int) -> Array:
         """Return for each rule the row that the smallest change of it admits, and the size."""
@@ -198,7 +203,10 @@ class _Answer:
         # The card prices the promise: another budget is of another band, maybe.
         self._row[k.REST_BAND] = lists.band_of_budget(self._budget if budget < 0 else budget)
         prices = np.zeros(self._bid.quantity, np.int64)
-        made = auction.run(self._s, self._candidates, self._count, rule, value, shift, prices)
+        chosen = self._explainer.scratch
+        made = auction.run(
+            self._s, self._candidates, self._count, rule, value, shift, chosen, prices
+        )
         return tuple(prices[:made].tolist())
 
     # ------------------------------------------------------------------------- what filled

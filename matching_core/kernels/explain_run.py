@@ -4,8 +4,6 @@
 the market's own finds its offers by an index that knows the campaign as it is.
 """
 
-import numpy as np
-
 from matching_core import columns as c
 from matching_core.jit import Array, i64, inner, kernel, table
 from matching_core.kernels.explain import (
@@ -151,7 +149,14 @@ def clear_unit(s: Array, candidates: Array, chosen: Array, count: int, shift: in
 
 @kernel
 def run(
-    s: Array, candidates: Array, count: int, rule: int, value: int, shift: int, prices: Array
+    s: Array,
+    candidates: Array,
+    count: int,
+    rule: int,
+    value: int,
+    shift: int,
+    chosen: Array,
+    prices: Array,
 ) -> int:
     """Clear the units of the bid in row 0 with one rule loosened; returns how many fill.
 
@@ -163,9 +168,9 @@ def run(
         value: how far: ANY, or what CAN_NEED must be, be at least, or lack no more than; of LATENCY the
             budget; of DATA_RESIDENCY and SOVEREIGNTY the site whose countries are allowed, too.
         shift: what the ceiling is more than the bid's.
+        chosen: int64[count]; overwritten.
         prices: int64[units]; the prices, in order.
     """
-    chosen = np.empty(count, np.int64)
     found = 0
     for row in range(count):
         if candidates[row, CAN_SCORE] + shift >= 0 and admitted(s, candidates, row, rule, value):
