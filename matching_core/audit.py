@@ -10,7 +10,7 @@ import numpy as np
 
 from matching_core import columns as k
 from matching_core.kernels.campaigns import rule_of
-from matching_core.kernels.index import NOBODY, campaign_fails, word_of_offer
+from matching_core.kernels.words import NOBODY, campaign_fails, word_of_offer
 from matching_core.rows import in_flight, open_rows, resting_rows
 from schemas import limits, lists
 

@@ -7,7 +7,7 @@ table stands (matching_core/jit.py). Row 0 of a table is nobody: a link of 0 end
 
     LANES[model]    where the model's stretch of DIRECTORY stands, open offers and deals apart
     DIRECTORY       its shelves by price, with bounds ─▶ SHELVES, WORDS: 448 offers each, a bit or a
-                    word for all that may be asked of one (kernels/index.py)
+                    word for all that may be asked of one (kernels/words.py)
     SITE_RULES      per campaign, which of its rules each site fails first, 0 for none
     VIEWS           per campaign and shelf, which offers pass all that is always asked (views.py)
     NEAR            one bit per site whose round trip is inside the band of the budget, per origin

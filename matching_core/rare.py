@@ -13,9 +13,9 @@ import numpy as np
 from matching_core import columns as k
 from matching_core.event_rows import country_number
 from matching_core.jit import Array
+from matching_core.kernels.bounds import mix_groups
 from matching_core.kernels.campaigns import compile_campaign, compile_site
 from matching_core.kernels.entry import END_CAMPAIGN, HALT_BUYER, RESOLVE, act
-from matching_core.kernels.index import mix_groups
 from matching_core.registry import Names
 from matching_core.twin import mask_of
 from schemas import commands as c

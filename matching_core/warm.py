@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from matching_core.jit import JIT_DISABLED
-from matching_core.kernels import campaigns, entry, index
+from matching_core.kernels import bounds, campaigns, entry, words
 
 _STATE: Final = "int64[::1]"
 # Every kernel with the types that Market calls it with: the signature is all that is compiled for.
@@ -21,9 +21,9 @@ KERNELS: Final[tuple[tuple[Any, str], ...]] = (
     (campaigns.compile_campaign, f"int64({_STATE}, int64)"),
     (campaigns.compile_site, f"int64({_STATE}, int64)"),
     (campaigns.rule_of, f"int64({_STATE}, int64, int64)"),
-    (index.word_of_offer, f"uint64({_STATE}, int64)"),
-    (index.mix_groups, f"int64({_STATE}, int64)"),
-    (index.campaign_fails, f"uint64({_STATE}, int64)"),
+    (words.word_of_offer, f"uint64({_STATE}, int64)"),
+    (bounds.mix_groups, f"int64({_STATE}, int64)"),
+    (words.campaign_fails, f"uint64({_STATE}, int64)"),
 )
 
 

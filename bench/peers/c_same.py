@@ -13,10 +13,10 @@ from schemas.lists import band_of_budget
 
 # What C writes: slots taken and who is sold out, views that were missing, which offers are fresh.
 WRITTEN: Final = ("ASKS", "SHELVES", "WORDS", "VIEWS", "VIEW_RANGES")
-# Numbers that stand beside the kernels that use them, by module; a leading underscore is left out.
+# Numbers that stand beside the kernels that use them, by module.
 BESIDE: Final = {
-    "index": ("PRECISION_BIT", "CONTRACT_BIT", "LACKS_BIT", "COLD_START", "SOLD_OUT", "NOBODY",
-              "_WASTED_MAX"),
+    "words": ("PRECISION_BIT", "CONTRACT_BIT", "LACKS_BIT", "COLD_START", "SOLD_OUT", "NOBODY"),
+    "index": ("WASTED_MAX",),
     "search": ("AHEAD",),
 }  # fmt: skip
 
@@ -31,7 +31,7 @@ def _numbers() -> dict[str, Any]:
     try:
         for module, names in BESIDE.items():
             found = import_module(f"matching_core.kernels.{module}")
-            named |= {name.lstrip("_"): getattr(found, name) for name in names}
+            named |= {name: getattr(found, name) for name in names}
     except (ImportError, AttributeError) as why:
         raise Skipped(f"the core's layout is not that of c_same.c: {why}") from why
     return {name: value for name, value in named.items() if name.isupper() and name[0] != "_"}

@@ -19,7 +19,6 @@ from matching_core.jit import (
     small_table,
     table,
 )
-from matching_core.kernels.index import forbidden, passing
 from matching_core.kernels.rules import (
     CONTRACT,
     LATENCY,
@@ -30,6 +29,7 @@ from matching_core.kernels.rules import (
 )
 from matching_core.kernels.search import ask_for, is_near, near_of
 from matching_core.kernels.views import admitted, ensure_view, view_range
+from matching_core.kernels.words import forbidden, passing
 
 _ZERO = np.uint64(0)
 _ONE = np.uint64(1)

@@ -29,7 +29,8 @@ from matching_core.jit import (
     small_table,
     table,
 )
-from matching_core.kernels.index import least_cost, look_at_fresh, mix_of
+from matching_core.kernels.bounds import least_cost, mix_of
+from matching_core.kernels.index import look_at_fresh
 from matching_core.kernels.rules import cost_of, judge, site_peers
 from matching_core.kernels.views import admitted, ensure_view, view_range
 

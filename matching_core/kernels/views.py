@@ -28,8 +28,8 @@ from matching_core.jit import (
     small_table,
     table,
 )
-from matching_core.kernels.index import forbidden_by, passing
 from matching_core.kernels.rules import CONTRACT
+from matching_core.kernels.words import forbidden_by, passing
 
 _ZERO = np.uint64(0)
 _ONE = np.uint64(1)
