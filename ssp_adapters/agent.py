@@ -13,7 +13,7 @@ import numpy as np
 
 from schemas import limits, lists, records
 from schemas.bundle import Bundle
-from schemas.channel import Channel, ChannelError, OutcomeUnknownError
+from schemas.channel import Channel, ChannelError, NotSentError, OutcomeUnknownError
 from schemas.commands import Offer
 from schemas.feed import EventFeed
 from schemas.link import ClientLink, new_context
@@ -280,12 +280,13 @@ class OperatorAgent:
         """Send records whose repeat is harmless until they are answered (start, complete, decline).
 
         A record that took effect before its answer was lost comes back as `state`, which for these
-        says: done already, or past.
+        says: done already, or past. What waited for a session that was not resumed never left: it
+        is sent in the next one.
         """
         while True:
             try:
                 return await self.send(kind, batch)
-            except OutcomeUnknownError:
+            except (OutcomeUnknownError, NotSentError):
                 await self.channel.opened()
 
 

@@ -7,6 +7,7 @@ summary ◄─ verify ◄─ replay = live ◄─ everything caught up ◄─ dr
 
 import contextlib
 import fcntl
+import http.client
 import os
 import shutil
 import time
@@ -249,7 +250,7 @@ class Play:
         self._screen.step("operators connect and stream their offers")
         self._await_offers(service, stage)
         site.hear("ready", 60)
-        offers = self._summary(service)["offers_live"]
+        offers = self._await_offers(service, stage)  # asked again: the real site's are among them
         arguments: list[str | Path] = [
             "-m", "dsp_sdk.demo.buyers", "--world", self._world_folder / "world.json",
             "--bundles", self._bundles, "--speed", str(given.speed), "--seed", str(given.seed),
@@ -320,15 +321,17 @@ class Play:
         }
         (folder / "engine.json").write_bytes(msgspec.json.encode(facts))
 
-    def _await_offers(self, service: Service, stage: Stage) -> None:
+    def _await_offers(self, service: Service, stage: Stage) -> int:
+        """Wait until there is a market to speak of; return how many offers stand."""
         deadline = time.monotonic() + OFFERS_S_MAX
-        while self._summary(service).get("offers_live", 0) < OFFERS_MIN:
+        while (offers := int(self._summary(service).get("offers_live", 0))) < OFFERS_MIN:
             self._go_on()
             stage.check()
             service.tend()
             if time.monotonic() > deadline:
                 raise ActorFailed(f"fewer than {OFFERS_MIN} offers after {OFFERS_S_MAX:.0f} s")
             time.sleep(0.1)
+        return offers
 
     def _watch(self, service: Service, stage: Stage, buyers: Actor, started: float) -> None:
         """Show the market each second until the buyers have ended, or somebody stops it."""
@@ -369,10 +372,16 @@ class Play:
 
 
 def read_json(url: str) -> dict[str, Any]:
-    """Fetch a small JSON page of our own follower; raises OSError."""
-    with urllib.request.urlopen(url, timeout=5) as answer:  # noqa: S310 -- our own loopback address
-        page: dict[str, Any] = msgspec.json.decode(answer.read())
-    return page
+    """Fetch a small JSON page of our own follower; raises OSError, whatever became of the answer.
+
+    Killed between the head of its answer and the body, it leaves an http.client.IncompleteRead; and
+    while it is down anybody may hold its port.
+    """
+    try:
+        with urllib.request.urlopen(url, timeout=5) as answer:  # noqa: S310 -- our own loopback address
+            return msgspec.json.decode(answer.read(), type=dict[str, Any])
+    except (http.client.HTTPException, msgspec.MsgspecError, ValueError) as error:
+        raise OSError(f"{url}: {error!r}") from None
 
 
 @contextlib.contextmanager

@@ -19,7 +19,7 @@ import msgspec
 
 from schemas import limits
 from schemas.bundle import load_bundle
-from schemas.channel import SessionOverError
+from schemas.channel import ChannelError
 from schemas.commands import AnyCommand, Site
 from schemas.session.messages import Established
 from schemas.token import TokenChecker
@@ -186,7 +186,7 @@ class SiteProcess:
         try:
             async with asyncio.timeout(_SAVE_S):
                 await self.runner.report()
-        except (TimeoutError, OSError, SessionOverError, LookupError) as error:
+        except (TimeoutError, OSError, ChannelError, LookupError) as error:
             _log.warning("the offers could not be withdrawn: %s", error)
 
     async def close(self) -> None:

@@ -6,9 +6,11 @@ import random
 from collections import Counter
 
 import msgspec
+import numpy as np
 import pytest
 
 from schemas import commands as c
+from schemas import records
 from schemas.channel import SessionOverError
 from ssp_adapters import price_list
 from ssp_adapters.agent import OperatorAgent
@@ -237,6 +239,27 @@ def test_a_session_that_ended_is_begun_anew_with_all_offers():
         scene.exchange._ended(agent, agent.session.revoke().ended._replace(peer=b""))
         await until_async(lambda: scene.count("offer") == 4)
         assert scene.count("offers_cancel") == 1
+
+    play(scenario)
+
+
+def test_what_waited_for_a_session_that_was_gone_is_said_in_the_next_one():
+    """Goal: a start that never left does not end its operator; that costs the buyer its fill."""
+
+    async def scenario(scene):
+        exchange, channel = scene.exchange, scene.runner.agent.channel
+        start = np.zeros(1, records.START_RECORD)
+        start["fill"] = scene.bid(1)[0].fill
+        agent = next(a for a in exchange.agents.values() if a.role == "operator")
+        exchange.deaf = True
+        exchange._ended(agent, agent.session.revoke().ended._replace(peer=b""))
+        exchange.drop_connections()
+        await until_async(lambda: not channel.open)
+        saying = asyncio.create_task(scene.runner.agent.insist(records.START, start))
+        await until_async(lambda: channel._session.unanswered)
+        exchange.deaf = False
+        assert (await saying)["code"].tolist() == [0]
+        assert scene.count("start") == 1
 
     play(scenario)
 

@@ -28,6 +28,7 @@ ROOT = Path(__file__).resolve().parents[2]
 # The shortest run in which everything happens, drain included.
 SECONDS = 16
 START_S = 240  # a cold kernel cache compiles first
+LOG_TOLD_MAX = 1_000  # characters of each log that a failure shows
 TRACE = ROOT.parent / "shared" / "data" / "traces" / "azure_llm_2023.csv.gz"
 
 
@@ -65,22 +66,53 @@ class Run:
     def said(self) -> str:
         return self.errors.read_text("utf-8")
 
-    def await_market(self) -> None:
-        def trading() -> bool:
-            assert self.child.poll() is None, self.said()
-            return bool(re.search(r"fills [1-9]", self.said()))
+    def told(self) -> str:
+        """All that the demo said, whether it runs, and the ends of its processes' logs."""
+        code = self.child.poll()
+        logs = [
+            f"--- {log.name}\n{log.read_text('utf-8', 'replace')[-LOG_TOLD_MAX:]}"
+            for log in sorted((self.data / "logs").glob("*.log"))
+        ]
+        state = "it still runs" if code is None else f"it ended with {code}"
+        return "\n".join([state, self.said(), *logs])
 
-        until(trading, START_S)
+    def await_said(self, pattern: str, within_s: float) -> None:
+        """Wait until it said so; fails, with all it said, once it has ended or the time is over."""
+        deadline = time.monotonic() + within_s
+
+        def said_or_over() -> bool:
+            # Whether it runs is asked first: what it said last is looked at all the same.
+            over = self.child.poll() is not None or time.monotonic() > deadline
+            return bool(re.search(pattern, self.said())) or over
+
+        until(said_or_over, within_s + 5)
+        if not re.search(pattern, self.said()):
+            pytest.fail(f"said nothing of {pattern!r} ({within_s} s): {self.told()}", pytrace=False)
+
+    def await_market(self) -> None:
+        self.await_said(r"fills [1-9]", START_S)
+
+    def go_on(self, for_s: float) -> None:
+        """Let it run for a while; fails at once when it ends meanwhile."""
+        settled = time.monotonic() + for_s
+        until(lambda: self.child.poll() is not None or time.monotonic() > settled, for_s + 5)
+        assert self.child.poll() is None, self.told()
 
     def finish(self) -> dict[str, Any]:
-        out, _ = self.child.communicate(timeout=START_S)
-        assert self.child.returncode == 0, f"{out}\n{self.said()}"
+        try:
+            out, _ = self.child.communicate(timeout=START_S)
+        except subprocess.TimeoutExpired:
+            pytest.fail(f"not at its end within {START_S} s: {self.told()}", pytrace=False)
+        assert self.child.returncode == 0, f"{out}\n{self.told()}"
         last: dict[str, Any] = json.loads(out.splitlines()[-1])
         return last
 
     def kill(self, name: str) -> None:
+        assert self.child.poll() is None, self.told()
         status = json.loads((self.data / "run" / "status.json").read_text())
-        os.kill(status["processes"][name]["pid"], signal.SIGKILL)
+        pid = status["processes"][name]["pid"]
+        assert pid is not None, f"{name} does not run: {self.told()}"
+        os.kill(pid, signal.SIGKILL)
 
     def stop(self) -> None:
         if self.child.poll() is None:
@@ -132,9 +164,8 @@ def test_killing_exchange_follower_and_ledger_writer_stops_nobody(data: Path) ->
         run.await_market()
         for name in ("exchange", "ledger", "follower"):
             run.kill(name)
-            until(lambda name=name: f"{name} ended" in run.said(), 30)
-            settle = time.monotonic() + 3
-            until(lambda settle=settle: time.monotonic() > settle, 10)
+            run.await_said(f"{name} ended", 30)
+            run.go_on(3)
         result = run.finish()
     finally:
         run.stop()
@@ -178,7 +209,7 @@ def test_the_readmes_three_lines_stream_text_from_the_real_site(data: Path) -> N
         assert typed.returncode == 0, typed.stderr
         assert typed.stdout.strip()
         # The demo's own buyer shares the one thread of the engine with us; none answered is a failure.
-        until(lambda: re.search(r"real answers [1-9]", run.said()), 60)
+        run.await_said(r"real answers [1-9]", 60)
         run.child.send_signal(signal.SIGTERM)
         result = run.finish()
     finally:
