@@ -269,6 +269,26 @@ _HEAPS: Final[dict[int, tuple[int, int, int]]] = {
 _TRANSIENT: Final = (EVENTS, INBOX, WINNERS, SURVIVORS)  # mean nothing between two calls
 _CACHES: Final = (VIEWS, VIEW_RANGES)  # may be forgotten at any time
 _FILLER: Final = {RTT: UNREACHABLE}  # other new memory is 0
+_LINE_BYTES: Final = 64
+
+
+def lines(rows: int, words: int, dtype: Any) -> Array:
+    """Return zeros [rows, words] that begin with a cache line.
+
+    NumPy begins large arrays 16 bytes behind one: a row of 64 bytes would be two lines, all of them.
+    """
+    size = rows * words * np.dtype(dtype).itemsize
+    memory = np.zeros(size + _LINE_BYTES, np.uint8)
+    first = -memory.ctypes.data % _LINE_BYTES
+    table: Array = memory[first : first + size].view(dtype).reshape(rows, words)
+    return table
+
+
+def as_lines(table: Array) -> Array:
+    """Return a copy of a table that begins with a cache line."""
+    copy = lines(table.shape[0], table.shape[1], table.dtype)
+    copy[:] = table
+    return copy
 
 
 class Columns:
@@ -286,7 +306,7 @@ class Columns:
         s[OFFER_ROWS] = s[REST_ROWS] = s[FILL_ROWS] = 1  # row 0 is nobody's
         self._tables: dict[int, Array] = {}
         for at, (_, dtype, _, rows) in _TABLES.items():
-            self._put(at, np.full((rows, self._words(at)), _FILLER.get(at, 0), dtype))
+            self._put(at, self._new(at, rows, self._words(at), dtype))
         for at, owner in _HEAPS.items():
             s[at + 3 : at + 6] = owner
 
@@ -300,6 +320,13 @@ class Columns:
             return int(self.s[words[0]]) * (words[1] if len(words) > 1 else 1)
         return words
 
+    @staticmethod
+    def _new(at: int, rows: int, words: int, dtype: Any) -> Array:
+        table = lines(rows, words, dtype)
+        if at in _FILLER:
+            table.fill(_FILLER[at])
+        return table
+
     def _put(self, at: int, table: Array) -> None:
         self._tables[at] = table
         self.s[at] = table.ctypes.data
@@ -307,17 +334,13 @@ class Columns:
 
     def _resize(self, at: int, rows: int, words: int) -> None:
         old = self._tables[at]
-        if at in _TRANSIENT:  # untouched memory costs nothing: an event buffer may be generous
-            self._put(at, np.empty((rows, words), old.dtype))
-            return
+        new = self._new(at, rows, words, old.dtype)  # untouched memory costs nothing
         if at == VIEWS:
-            self._put(at, np.zeros((rows, words), old.dtype))
+            self._put(at, new)
             self.forget_views()
             return
-        new = np.zeros((rows, words), old.dtype)
-        if at in _FILLER:
-            new.fill(_FILLER[at])
-        new[: old.shape[0], : old.shape[1]] = old
+        if at not in _TRANSIENT:
+            new[: old.shape[0], : old.shape[1]] = old
         self._put(at, new)
 
     def ensure(self, at: int, rows: int) -> None:
@@ -356,9 +379,11 @@ class Columns:
         self._tables[VIEW_RANGES].fill(0)
         self.s[VIEW_ROWS], self.s[VIEW_FLUSHES] = 1, 0
 
-    def replace(self, at: int, table: Array) -> None:
-        """Put another array in a table's place (a map that was hashed anew)."""
-        self._put(at, table)
+    def double_map(self, at: int) -> Array:
+        """Put an empty map of twice the size in a map's place; returns the old one."""
+        old = self._tables[at]
+        self._put(at, lines(2 * old.shape[0], MAP_ROW, old.dtype))
+        return old
 
     def snapshot(self) -> dict[str, Array]:
         """Return copies of all that is state. Addresses in `s` are meaningless there."""
@@ -376,8 +401,8 @@ class Columns:
             columns.s[at : at + 2] = fresh[at : at + 2]
             if at in _TRANSIENT or at in _CACHES:
                 rows = int(snapshot["s"][at + 1])
-                columns._put(at, np.zeros((rows, columns._words(at)), dtype))
+                columns._put(at, lines(rows, columns._words(at), dtype))
             else:
-                columns._put(at, np.array(snapshot[name], dtype, order="C"))
+                columns._put(at, as_lines(snapshot[name]))
         columns.forget_views()
         return columns

@@ -158,8 +158,7 @@ class Market:
         if at not in _MAPS:
             columns.ensure(at, 2 * int(columns.s[at + 1]))
             return
-        old = columns[at]
-        columns.replace(at, np.zeros((2 * old.shape[0], k.MAP_ROW), np.int64))
+        old = columns.double_map(at)
         rehash(columns.s, at, np.array([old.ctypes.data, old.shape[0]], np.int64))
 
     # ------------------------------------------------------------------------- both forms

@@ -58,7 +58,7 @@ class SamePeer:
         self._library = build("c_same.c", _header(named))
         self._offers = market.columns[k.OFFERS]
         self._s = market.columns.s.copy()
-        self._kept = {named[name]: market.columns[named[name]].copy() for name in WRITTEN}
+        self._kept = {named[name]: k.as_lines(market.columns[named[name]]) for name in WRITTEN}
         for at, table in self._kept.items():
             self._s[at] = table.ctypes.data
         self.ns = np.zeros(0, np.int64)

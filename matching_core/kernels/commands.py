@@ -1,4 +1,4 @@
-"""The hot commands, one record each (schemas/records.py), checked in MARKET_FILE.md's order.
+"""The hot commands but for those about offers (offers.py), one record each (schemas/records.py), checked in MARKET_FILE.md's order.
 
 A handle that is not known, 0 included, is `unknown`. Values are within their limits: admission and
 the market file's reader have seen to that. Where a command names no member, none is asked for: the
@@ -12,24 +12,15 @@ from matching_core.event_rows import EVENT_WORDS
 from matching_core.jit import Array, i64, inbox, inner, small_table, table
 from matching_core.kernels import emit as e
 from matching_core.kernels.bid import clear_bid
-from matching_core.kernels.book import (
-    map_find,
-    map_put,
-    note_seen,
-    offer_row,
-    set_available,
-    unlink_offer,
-)
-from matching_core.kernels.capacity import expire_at, place_offer, sell_capacity
+from matching_core.kernels.book import map_find, map_put
 from matching_core.kernels.heap import heap_move
 from matching_core.kernels.lifecycle import complete_fill, decline_fill, start_fill
 from matching_core.kernels.near import BANDS_US, set_near
+from matching_core.kernels.offers import reject_offer
 from matching_core.kernels.rests import CANCELLED, end_rest, find_rest
 from schemas import limits, reasons, records
 
 _BID = records.BID_RECORD
-_OFFER = records.OFFER_RECORD
-_REFRESH = records.REFRESH_RECORD
 _RTT = records.RTT_RECORD
 _FILL_COMMANDS = records.COMPLETE_RECORD
 _NONE_U32 = records.NONE_U32
@@ -39,7 +30,6 @@ UNKNOWN = reasons.REJECTED["unknown"]
 DUPLICATE = reasons.REJECTED["duplicate"]
 HALTED = reasons.REJECTED["halted"]
 LIMIT = reasons.REJECTED["limit"]
-FILLS_SEEN = reasons.REJECTED["fills_seen"]
 STATE = reasons.REJECTED["state"]
 
 _BIDS_AT_REST_MAX = limits.BIDS_AT_REST_MAX
@@ -157,141 +147,6 @@ def do_bid_cancel(s: Array, place: int, buyer: int, agent: int) -> None:
         events[row, e.E_BID] = bid
         return
     end_rest(s, rest, CANCELLED)
-
-
-@inner
-def offer_refusal(s: Array, record: Array) -> int:
-    """Return why an offer is rejected, 0 if it is not."""
-    site, model = i64(record["site"]), i64(record["model"])
-    deal, adapters = i64(record["deal"]), i64(record["adapter_set"])
-    if not 1 <= site <= s[c.SITE_COUNT] or not 1 <= model <= s[c.MODEL_COUNT]:
-        return UNKNOWN
-    if deal != 0:
-        if deal > s[c.DEAL_COUNT]:
-            return UNKNOWN
-        operator = table(s, c.SITES, c.SITE_ROW)[site, c.SITE_OPERATOR]
-        if table(s, c.DEALS, c.DEAL_ROW)[deal, 0] != operator:
-            return UNKNOWN
-    if adapters != 0:
-        if adapters > s[c.SET_COUNT]:
-            return UNKNOWN
-        sets = table(s, c.SETS, c.SET_ROW)
-        items = table(s, c.SET_ITEMS, 1)
-        adapter_models = table(s, c.ADAPTERS, c.ADAPTER_ROW)
-        first = sets[adapters, c.SET_FIRST]
-        for item in range(first, first + sets[adapters, c.SET_SIZE]):
-            if adapter_models[items[item, 0], 0] != model:
-                return UNKNOWN
-    row = offer_row(s, site, i64(record["offer"]))
-    if i64(record["fills_seen"]) > table(s, c.OFFERS, c.OFFER_ROW)[row, c.OFFER_MADE]:
-        return FILLS_SEEN
-    return 0
-
-
-@inner
-def reject_offer(s: Array, command: int, reason: int, site: int, number: int) -> None:
-    """Say that a command about an offer changed nothing."""
-    row = e.emit_rejected(s, command, reason)
-    events = table(s, c.EVENTS, EVENT_WORDS)
-    events[row, e.E_SITE] = site
-    events[row, e.E_OFFER] = number
-    if 1 <= site <= s[c.SITE_COUNT]:
-        events[row, e.E_OPERATOR] = table(s, c.SITES, c.SITE_ROW)[site, c.SITE_OPERATOR]
-
-
-@inner
-def do_offer(s: Array, place: int) -> None:
-    """Take record `place` as an offer: all of it is replaced, and it is the youngest now."""
-    record = inbox(s, c.INBOX, _OFFER)[place]
-    site, number = i64(record["site"]), i64(record["offer"])
-    refusal = offer_refusal(s, record)
-    if refusal != 0:
-        reject_offer(s, records.OFFER, refusal, site, number)
-        return
-    offers = table(s, c.OFFERS, c.OFFER_ROW)
-    asks = table(s, c.ASKS, c.ASK_ROW)
-    offer = offer_row(s, site, number)
-    if offer == 0:
-        offer = s[c.OFFER_ROWS]
-        s[c.OFFER_ROWS] = offer + 1
-        map_put(s, c.NAMES, site * c.OFFERS_PER_SITE_KEY + number, offer)
-        offers[offer, c.OFFER_SITE] = site
-        offers[offer, c.OFFER_NUMBER] = number
-    elif offers[offer, c.OFFER_STANDING] != 0:
-        unlink_offer(s, offer)
-    offers[offer, c.OFFER_MODEL] = i64(record["model"])
-    asks[offer, c.ASK_IN] = record["ask_in"]
-    asks[offer, c.ASK_OUT] = record["ask_out"]
-    asks[offer, c.ASK_SECOND] = record["ask_second"]
-    terms = small_table(s, c.ASKS, c.ASK_NARROW)
-    terms[offer, c.ASK_TTFT] = record["ttft_us"]
-    terms[offer, c.ASK_PREFILL] = record["prefill_ns_per_token"]
-    terms[offer, c.ASK_SPEED] = record["tokens_per_second"]
-    terms[offer, c.ASK_CONTEXT] = record["context_limit"]
-    terms[offer, c.ASK_SITE] = site
-    terms[offer, c.ASK_MODEL] = record["model"]
-    terms[offer, c.ASK_DEAL] = record["deal"]
-    terms[offer, c.ASK_STARTS] = 1 if record["cold_start_us"] > 0 else 0
-    offers[offer, c.OFFER_COLD] = i64(record["cold_start_us"])
-    offers[offer, c.OFFER_LOAD] = i64(record["adapter_load_us"])
-    offers[offer, c.OFFER_ADAPTERS] = i64(record["adapter_set"])
-    offers[offer, c.OFFER_SLOTS] = i64(record["slots"])
-    capabilities = i64(record["capabilities"])
-    if capabilities >= 128:  # the highest bit of 32 is their sign
-        capabilities -= 256
-    terms[offer, c.ASK_ATTRIBUTES] = (
-        i64(record["hardware"])
-        | (i64(record["precision"]) << 8)
-        | (i64(record["contract"]) << 16)
-        | (capabilities << c.CAPABILITIES_SHIFT)
-    )
-    place_offer(s, offer, i64(record["fills_seen"]), i64(record["ttl_us"]))
-
-
-@inner
-def do_refresh(s: Array, place: int) -> None:
-    """Take record `place` as a refresh: what changes by the second; the priority stays."""
-    record = inbox(s, c.INBOX, _REFRESH)[place]
-    site, number = i64(record["site"]), i64(record["offer"])
-    seen = i64(record["fills_seen"])
-    offers = table(s, c.OFFERS, c.OFFER_ROW)
-    refusal = 0
-    offer = 0
-    if not 1 <= site <= s[c.SITE_COUNT]:
-        refusal = UNKNOWN
-    else:
-        offer = offer_row(s, site, number)
-        if seen > offers[offer, c.OFFER_MADE]:
-            refusal = FILLS_SEEN
-        elif offers[offer, c.OFFER_STANDING] == 0:
-            refusal = STATE
-    if refusal != 0:
-        reject_offer(s, records.REFRESH, refusal, site, number)
-        return
-    terms = small_table(s, c.ASKS, c.ASK_NARROW)
-    offers[offer, c.OFFER_SLOTS] = i64(record["slots"])
-    terms[offer, c.ASK_TTFT] = record["ttft_us"]
-    terms[offer, c.ASK_PREFILL] = record["prefill_ns_per_token"]
-    terms[offer, c.ASK_SPEED] = record["tokens_per_second"]
-    note_seen(s, offer, seen)
-    set_available(s, offer)
-    expire_at(s, offer, i64(record["ttl_us"]))
-    sell_capacity(s, offer)
-
-
-@inner
-def do_offer_cancel(s: Array, place: int) -> None:
-    """Take record `place` as the cancel of one offer."""
-    record = inbox(s, c.INBOX, records.OFFER_CANCEL_RECORD)[place]
-    site, number = i64(record["site"]), i64(record["offer"])
-    if not 1 <= site <= s[c.SITE_COUNT]:
-        reject_offer(s, records.OFFER_CANCEL, UNKNOWN, site, number)
-        return
-    offer = offer_row(s, site, number)
-    if table(s, c.OFFERS, c.OFFER_ROW)[offer, c.OFFER_STANDING] == 0:
-        reject_offer(s, records.OFFER_CANCEL, STATE, site, number)
-        return
-    unlink_offer(s, offer)
 
 
 @inner

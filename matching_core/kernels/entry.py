@@ -12,19 +12,14 @@ from matching_core.kernels import emit as e
 from matching_core.kernels.book import map_find, map_put
 from matching_core.kernels.capacity import cancel_offers, renew_offers
 from matching_core.kernels.commands import (
-    STATE,
-    UNKNOWN,
     do_bid,
     do_bid_cancel,
     do_fill_command,
-    do_offer,
-    do_offer_cancel,
-    do_refresh,
     do_rtt,
-    reject_offer,
 )
 from matching_core.kernels.expiry import expire
 from matching_core.kernels.lifecycle import BY_EXCHANGE, settle
+from matching_core.kernels.offers import STATE, UNKNOWN, do_offers, is_of_offer, reject_offer
 from matching_core.kernels.rests import CANCELLED, HALTED, end_rests
 from schemas import records
 
@@ -113,18 +108,12 @@ def do_record(s: Array, kind: int, place: int, member: int, agent: int, role: in
     """Take record `place` of the inbox as a command of its kind."""
     if kind == records.BID:
         do_bid(s, place, member, agent)
-    elif kind == records.OFFER:
-        do_offer(s, place)
-    elif kind == records.REFRESH:
-        do_refresh(s, place)
     elif kind == records.RENEW:
         renewal = inbox(s, c.INBOX, records.RENEW_RECORD)[place]
         do_site_command(s, kind, i64(renewal["site"]), i64(renewal["ttl_us"]))
     elif kind == records.OFFERS_CANCEL:
         cancel = inbox(s, c.INBOX, records.OFFERS_CANCEL_RECORD)[place]
         do_site_command(s, kind, i64(cancel["site"]), 0)
-    elif kind == records.OFFER_CANCEL:
-        do_offer_cancel(s, place)
     elif kind == records.BID_CANCEL:
         do_bid_cancel(s, place, member, agent)
     elif kind == records.BIDS_CANCEL:
@@ -175,6 +164,9 @@ def run(s: Array, kind: int, count: int, member: int, agent: int, role: int, at_
         return -short
     s[c.EVENTS_COUNT] = 0
     s[c.AT] = at_ns
+    if is_of_offer(kind):
+        do_offers(s, kind, count)
+        return i64(s[c.EVENTS_COUNT])
     for place in range(count):
         s[c.SEQ] += 1
         s[c.INDEX] = 0
