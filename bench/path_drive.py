@@ -14,8 +14,8 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import zmq
 
-from bench.path.ground import Ground, Member
-from bench.path.wire import (
+from bench.path_ground import Ground, Member
+from bench.path_wire import (
     DONTWAIT,
     POLLIN_HIGH,
     compiled,

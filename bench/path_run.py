@@ -14,12 +14,12 @@ from typing import Any, Final, Self
 import msgspec
 import numpy as np
 
+from bench import path_floors as floors
 from bench import workload
-from bench.path import floors
-from bench.path.drive import Buyers, Phase
-from bench.path.ground import Ground, bids_of, environment, offers_of, prepare, settings
-from bench.path.sites import GROUND_NAME, OFFERS_NAME
-from bench.path.wire import own_process
+from bench.path_drive import Buyers, Phase
+from bench.path_ground import Ground, bids_of, environment, offers_of, prepare, settings
+from bench.path_sites import GROUND_NAME, OFFERS_NAME
+from bench.path_wire import own_process
 from exchange import counters
 from exchange.journal.page import PAGE_NAME, DurablePage
 from exchange.supervisor.processes import Watched, exchange_command
@@ -198,7 +198,7 @@ class Served:
 
 @contextlib.contextmanager
 def _sites(data: Path) -> Iterator["subprocess.Popen[str]"]:
-    command = own_process("bench.path.sites", "main", str(data))
+    command = own_process("bench.path_sites", "main", str(data))
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as child:

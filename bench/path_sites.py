@@ -15,9 +15,9 @@ import msgspec
 import numpy as np
 import zmq
 
-from bench.path.drive import dial, establish, word
-from bench.path.ground import Ground
-from bench.path.wire import DONTWAIT, compiled, zmq_recv
+from bench.path_drive import dial, establish, word
+from bench.path_ground import Ground
+from bench.path_wire import DONTWAIT, compiled, zmq_recv
 from schemas import limits, records
 from schemas.frames import decode_server, encode_message, encode_records
 from schemas.link import ClientLink

@@ -27,7 +27,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--quick", action="store_true", help="2,000 offers, 200 sites, 0.5 s each")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args(arguments)
-    from bench.path.run import measure
+    from bench.path_run import measure
 
     sites = 5_000
     if options.quick:

@@ -14,7 +14,7 @@ from typing import Final
 import numpy as np
 import zmq
 
-from bench.path.wire import fine_timers, own_process
+from bench.path_wire import fine_timers, own_process
 from schemas.link import ClientLink, Doorkeeper, ServerLink, new_keypair
 from schemas.records import BID_RECORD, FILL_RECORD, HEADER_BYTES, STATUS_RECORD
 
@@ -54,7 +54,7 @@ def round_trip_us(count: int) -> np.ndarray:
     server_public, server_secret = new_keypair()
     fine_timers()
     with subprocess.Popen(
-        own_process("bench.path.floors", "echo"),
+        own_process("bench.path_floors", "echo"),
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         env={**os.environ, "CURB_FLOOR_SECRET": server_secret},
     ) as child:  # fmt: skip
