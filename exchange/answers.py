@@ -9,10 +9,10 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from exchange.sealer import Sealer
 from matching_core import event_rows as er
 from schemas import records
 from schemas.records import EVENT_TYPES, FILL_RECORD, STATUS_RECORD
-from schemas.token import TokenMaker
 
 _FILL: Final = EVENT_TYPES.index("fill")
 _RESTING: Final = EVENT_TYPES.index("resting")
@@ -25,7 +25,7 @@ _COPIED: Final = (
 )  # fmt: skip
 
 
-def fill_records(rows: np.ndarray, tokens: TokenMaker) -> np.ndarray:
+def fill_records(rows: np.ndarray, tokens: Sealer) -> np.ndarray:
     """Return the buyer's copies `FILL_RECORD[n]` of fill rows `EVENT_ROW[n]`, tokens included."""
     fills = np.zeros(len(rows), FILL_RECORD)
     for name in _COPIED:
@@ -51,7 +51,7 @@ def statuses(
     matrix: NDArray[np.int64],
     seq: int,
     sender: tuple[int, int],
-    tokens: TokenMaker,
+    tokens: Sealer,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return (`STATUS_RECORD[n]`, `FILL_RECORD[m]`) of a frame's accepted records.
 

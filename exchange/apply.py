@@ -90,6 +90,13 @@ class JournalApplier:
         role = ROLE_NUMBER.get(agent.role, 0)
         return self.market.apply_frame(kind, batch, member, agent.number, at_ns, role=role)
 
+    def bids(self, batch: np.ndarray, senders: np.ndarray, at_ns: int) -> NDArray[np.int64]:
+        """Apply the bids of many frames: as `frame` would one by one, in one call.
+
+        `senders` int64[n, 2]: handle of the member and number of the agent of each bid.
+        """
+        return self.market.apply_frames(records.BID, batch, senders, at_ns)
+
     def rare(self, command: commands.AnyCommand, agent_index: int) -> NDArray[np.int64]:
         """Apply a rare command; a campaign, deal or adapter counts as its sender's registration."""
         if not isinstance(command, commands.Campaign | commands.Deal | commands.Adapter):

@@ -19,7 +19,7 @@ from exchange.identity import HOST_AGENTS, Identity
 from exchange.report import Report
 from exchange.round import Clocks, Exchange, serve
 from exchange.sequencer import EXCHANGE_AGENT, Sequencer
-from matching_core.warm import warm_up
+from exchange.warm import warm_up
 from schemas.link import Doorkeeper, ServerLink
 from schemas.token import TokenMaker
 

@@ -21,10 +21,12 @@ from numpy.typing import NDArray
 from exchange import counters, notes
 from exchange.admission.gate import Gate, Refusal, read_units
 from exchange.apply import JournalApplier
+from exchange.bids import Bids, BidsWork
 from exchange.doors import Reads, enrol
 from exchange.gateway.desks import Desk, Desks
+from exchange.sealer import Sealer
 from exchange.sequencer import EXCHANGE_AGENT, Sequencer
-from exchange.work import NOBODY, Answer, FrameWork, NoteWork, OrderWork, Run, Work
+from exchange.work import NOBODY, Answer, FrameWork, NoteWork, OrderWork, Run, Work, runs_of
 from schemas import commands, frames, limits, records
 from schemas.frames import Frame, ProtocolError
 from schemas.link import Doorkeeper, Payload, ServerLink
@@ -103,14 +105,17 @@ class Exchange:
         self._sequencer = sequencer
         self._link = link
         self._desks = desks
-        self._tokens = tokens
+        self._tokens = Sealer(tokens)
         self._reads = reads
         self._gate = Gate(applier.market, applier.registry)
-        self._counters = counts
+        self._bids = Bids(applier.market, self._gate)
+        # As plain integers: a NumPy scalar costs ten times as much to add to, and a round adds to ten.
+        self._counters = counts.data.cast("B").cast("Q")
         self._clocks = clocks
         self._drain_messages = drain_messages
         self._inbox: deque[tuple[bytes, Message]] = deque()
-        self._work: list[Work] = []
+        self._work: list[Work | BidsWork] = []
+        self._rare = False  # something was registered, perhaps
         self._after: list[Callable[[], Answer | None]] = []  # reads and greetings, after the commit
         self._last_word: list[tuple[bytes, bytes]] = []  # notices of ended sessions
         self._mono_ns = clocks.monotonic_ns()
@@ -140,6 +145,7 @@ class Exchange:
             taken += 1
             if self._take(peer, frame):
                 break
+        self._number_bids()
         self._let_time_pass()
         if not self._sequencer.pending and self._market.next_due_ns() <= self._sequencer.at_ns:
             self._order(None, NOBODY, 0, 0, commands.Clock(at=0))
@@ -147,13 +153,15 @@ class Exchange:
         if numbered:
             self._commit()
         self._finish()
-        self._counters[counters.MESSAGES] += np.uint64(taken)
-        self._counters[counters.HEARTBEAT_NS] = np.uint64(self._mono_ns)
+        self._counters[counters.MESSAGES] += taken
+        self._counters[counters.HEARTBEAT_NS] = self._mono_ns
+        if not numbered and not taken:
+            self._sequencer.prepare()
         if numbered:
             took = self._clocks.monotonic_ns() - started
             self._count_time(counters.ROUND_NS_SUM, counters.ROUND_NS_BUCKETS, took)
             bucket = counters.ROUND_RECORDS_BUCKETS + counters.count_bucket(self._records)
-            self._counters[bucket] += np.uint64(1)
+            self._counters[bucket] += 1
 
     @property
     def idle(self) -> bool:
@@ -169,15 +177,19 @@ class Exchange:
         started = self._clocks.monotonic_ns()
         self._sequencer.commit()
         took = self._clocks.monotonic_ns() - started
-        self._counters[counters.ROUNDS] += np.uint64(1)
+        self._counters[counters.ROUNDS] += 1
         self._count_time(counters.SYNC_NS_SUM, counters.SYNC_NS_BUCKETS, took)
 
     def _finish(self) -> None:
         for work in self._work:
+            if isinstance(work, BidsWork):
+                self._answer_bids(work)
+                continue
             answer = work.finish(self._applier, self._tokens)
             if answer is not None:
                 self._send(answer)
-        if any(isinstance(work, OrderWork | NoteWork) for work in self._work):
+        if self._rare:
+            self._rare = False
             self._gate.refresh_handles()
         self._work.clear()
         for after in self._after:
@@ -199,10 +211,15 @@ class Exchange:
             desk = self._desks.bind(peer, key)
         if desk is None:
             return False  # its key was revoked after the handshake
+        units = self._bids.take(desk, peer, frame.buffer, self._mono_ns)
+        if units:
+            self._units += units
+            return False
+        self._number_bids()
         try:
             decoded = frames.decode_client(frame.buffer)
         except ProtocolError as error:
-            self._counters[counters.MALFORMED] += np.uint64(1)
+            self._counters[counters.MALFORMED] += 1
             return self._obey(desk, peer, desk.session.malformed(peer, error, self._mono_ns), None)
         desk.skip_refused(peer, decoded)
         return self._obey(desk, peer, desk.session.receive(peer, decoded, self._mono_ns), decoded)
@@ -214,7 +231,7 @@ class Exchange:
             assert frame is not None
             return self._admit(desk, peer, verdict.epoch, frame)
         if verdict.act is Act.REPLY:
-            self._counters[counters.REPEATS] += np.uint64(1)
+            self._counters[counters.REPEATS] += 1
             self._count_sent(self._link.send(peer, verdict.reply))
         elif verdict.act in {Act.OPENED, Act.RESUMED}:
             if verdict.act is Act.OPENED:
@@ -230,7 +247,7 @@ class Exchange:
             return self._frame(desk, peer, epoch, frame)
         self._records += 1
         self._units += 1
-        self._counters[counters.RECORDS] += np.uint64(1)
+        self._counters[counters.RECORDS] += 1
         try:
             match message:
                 case Order():
@@ -243,7 +260,7 @@ class Exchange:
                 case _:
                     return self._read(desk, peer, message)
         except Refusal as refusal:
-            self._counters[counters.REFUSED] += np.uint64(1)
+            self._counters[counters.REFUSED] += 1
             if refusal.code == REFUSED["rate"] and self._over_rate(desk, 1):
                 return True
             answer = OrderAnswer(code=refusal.code, why=refusal.why)
@@ -266,27 +283,47 @@ class Exchange:
         codes = self._gate.frame(desk, frame, self._mono_ns)
         self._records += count
         self._units += frame.units
-        self._counters[counters.RECORDS] += np.uint64(count)
+        self._counters[counters.RECORDS] += count
         refused = int(np.count_nonzero(codes))
         if refused:
-            self._counters[counters.REFUSED] += np.uint64(refused)
+            self._counters[counters.REFUSED] += refused
             over = int(np.count_nonzero(codes == REFUSED["rate"]))
             if over and self._over_rate(desk, over):
                 return True
         index = desk.agent.index
         work = FrameWork(desk, peer, epoch, frame.first, kind, self._sequencer.at_ns, codes)
-        for start, end in _runs(codes) if refused else [(0, count)]:
+        for start, end in runs_of(codes) if refused else [(0, count)]:
             batch = np.ascontiguousarray(frame.records[start:end])
             seq, payload = self._sequencer.frame(kind, batch, index, epoch, frame.first + start)
             work.runs.append(Run(start, seq, batch, payload))
         self._work.append(work)
         return False
 
+    def _number_bids(self) -> None:
+        """Number what frames of bids were taken: whatever comes next comes after them."""
+        if not self._bids:
+            return
+        work = self._bids.number(self._sequencer)
+        count = len(work.codes)
+        self._records += count
+        self._counters[counters.RECORDS] += count
+        self._counters[counters.REFUSED] += work.refused
+        self._work.append(work)
+
+    def _answer_bids(self, work: BidsWork) -> None:
+        send, now_ns, sent = self._link.send, self._mono_ns, 0
+        for taken, message in work.finish(self._applier, self._tokens):
+            taken.desk.session.answered(taken.epoch, taken.first, taken.numbers, message, now_ns)
+            sent += send(taken.peer, message)
+        self._counters[counters.ANSWERS] += sent
+        self._counters[counters.ANSWERS_LOST] += len(work.taken) - sent
+
     def _order(
         self, desk: Desk | None, peer: bytes, epoch: int, first: int, command: commands.AnyCommand
     ) -> None:
         index = EXCHANGE_AGENT if desk is None else desk.agent.index
         seq, timed = self._sequencer.rare(command, index, epoch, first)
+        self._rare = True
         self._work.append(OrderWork(desk, peer, epoch, first, seq, timed))
 
     def _adapter_set(
@@ -348,6 +385,7 @@ class Exchange:
     ) -> None:
         index = EXCHANGE_AGENT if desk is None else desk.agent.index
         self._sequencer.note(note, index, epoch, first)
+        self._rare = True
         self._work.append(NoteWork(note, desk, peer, epoch, first, answer))
 
     # ------------------------------------------------------------------------- sessions
@@ -401,7 +439,7 @@ class Exchange:
 
     def _over_rate(self, desk: Desk, records: int) -> bool:
         """Count what was refused for the rate; True when it is so far over that the session ended."""
-        self._counters[counters.RATE_REFUSED] += np.uint64(records)
+        self._counters[counters.RATE_REFUSED] += records
         if not desk.rate.far_over:
             return False
         error = ProtocolError("rate", "far over the rate")
@@ -432,25 +470,19 @@ class Exchange:
         self._count_sent(self._link.send(answer.peer, answer.message))
 
     def _count_session(self, counter: int, change: int) -> None:
-        self._counters[counter] += np.uint64(1)
+        self._counters[counter] += 1
         self._sessions += change
         self._counters[counters.SESSIONS] = self._sessions
 
     def _count_sent(self, sent: bool) -> None:
         place = counters.ANSWERS if sent else counters.ANSWERS_LOST
-        self._counters[place] += np.uint64(1)
+        self._counters[place] += 1
 
     def _count_time(self, total: int, buckets: int, took_ns: int) -> None:
         words = self._counters
-        words[total] += np.uint64(took_ns)
-        words[total + 1] = max(words[total + 1], np.uint64(took_ns))
-        words[buckets + counters.time_bucket(took_ns)] += np.uint64(1)
-
-
-def _runs(codes: np.ndarray) -> list[tuple[int, int]]:
-    """Return (first, end) of the stretches of records that were not refused."""
-    edges = np.flatnonzero(np.diff(np.concatenate(([1], codes != 0, [1]))))
-    return [(int(first), int(end)) for first, end in edges.reshape(-1, 2)]
+        words[total] += took_ns
+        words[total + 1] = max(words[total + 1], took_ns)
+        words[buckets + counters.time_bucket(took_ns)] += 1
 
 
 def serve(exchange: Exchange, link: ServerLink, door: Doorkeeper, stop: threading.Event) -> None:

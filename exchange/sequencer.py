@@ -11,8 +11,9 @@ import numpy as np
 
 from exchange import notes
 from exchange.apply import encode_command
-from exchange.journal.log import Log
+from exchange.journal.log import FrameLog, Log
 from exchange.journal.record import Kind
+from exchange.journal.writer import JournalWriter
 from schemas import commands, frames
 from schemas.limits import AT_NS_MAX
 
@@ -24,6 +25,8 @@ class Sequencer:
 
     def __init__(self, log: Log, *, next_seq: int, last_at_ns: int) -> None:
         self._log = log
+        self._frames = log if isinstance(log, FrameLog) else None
+        self._writer = log if isinstance(log, JournalWriter) else None
         self._next_seq = next_seq
         self._at_ns = last_at_ns
         self._pending = False
@@ -56,6 +59,22 @@ class Sequencer:
         self._append(Kind.FRAME, payload, len(batch), agent, epoch, message)
         return seq, payload
 
+    def frames(self, kind: int, batch: np.ndarray, runs: np.ndarray) -> int:
+        """Number the records of many frames; returns the number of the first.
+
+        `runs` int64[n, 5] says whose they are: place of the first in `batch`, how many, index of the
+        agent, epoch, message number (exchange.kernels.pack).
+        """
+        seq = self._next_seq
+        if self._frames is not None:
+            self._frames.append_frames(kind, batch, runs, at_ns=self._at_ns)
+            self._next_seq += len(batch)
+            self._pending = True
+        else:
+            for at, count, agent, epoch, message in runs.tolist():
+                self.frame(kind, batch[at : at + count], agent, epoch, message)
+        return seq
+
     def rare(
         self, command: commands.AnyCommand, agent: int, epoch: int, message: int
     ) -> tuple[int, commands.AnyCommand]:
@@ -73,6 +92,11 @@ class Sequencer:
         """Make the round durable and return the durable position; raises JournalFailed for good."""
         self._pending = False
         return self._log.commit()
+
+    def prepare(self) -> None:
+        """Let the log make ready what its next segment needs, when it has any: nobody waits now."""
+        if self._writer is not None and self._writer.wants_prepare:
+            self._writer.prepare()
 
     def _append(
         self, kind: Kind, payload: bytes, count: int, agent: int, epoch: int, message: int

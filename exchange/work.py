@@ -13,11 +13,11 @@ from exchange import notes
 from exchange.answers import statuses
 from exchange.apply import JournalApplier, rejection
 from exchange.gateway.desks import Desk
+from exchange.sealer import Sealer
 from matching_core.market import Market
 from schemas import commands, frames, records
 from schemas.records import FILL_RECORD, STATUS_RECORD
 from schemas.session.messages import OrderAnswer
-from schemas.token import TokenMaker
 
 NOBODY: Final = b""
 _NAME_COUNT_KINDS: Final = (records.OFFER, records.REFRESH)
@@ -46,7 +46,7 @@ class Answer(NamedTuple):
 class Work(Protocol):
     """Something numbered."""
 
-    def finish(self, applier: JournalApplier, tokens: TokenMaker) -> Answer | None:
+    def finish(self, applier: JournalApplier, tokens: Sealer) -> Answer | None:
         """Apply it and return the answer, if somebody waits for one."""
         ...
 
@@ -64,7 +64,7 @@ class FrameWork:
     codes: np.ndarray
     runs: list[Run] = field(default_factory=list)
 
-    def finish(self, applier: JournalApplier, tokens: TokenMaker) -> Answer | None:
+    def finish(self, applier: JournalApplier, tokens: Sealer) -> Answer | None:
         """Apply the accepted runs; a status for every record, the fills behind them."""
         market, agent = applier.market, self.desk.agent
         answers = np.zeros(len(self.codes), STATUS_RECORD)
@@ -100,7 +100,7 @@ class OrderWork:
     seq: int
     command: commands.AnyCommand
 
-    def finish(self, applier: JournalApplier, tokens: TokenMaker) -> Answer | None:
+    def finish(self, applier: JournalApplier, tokens: Sealer) -> Answer | None:
         """Apply it; the answer carries the handle of what was registered."""
         agent = 0 if self.desk is None else self.desk.agent.index
         applier.registry.numbered(agent, self.epoch, self.first, 1)
@@ -123,7 +123,7 @@ class NoteWork:
     first: int = 0
     answer: OrderAnswer | None = None
 
-    def finish(self, applier: JournalApplier, tokens: TokenMaker) -> Answer | None:
+    def finish(self, applier: JournalApplier, tokens: Sealer) -> Answer | None:
         """Fold it."""
         applier.note(self.note)
         if self.desk is not None:
@@ -158,3 +158,9 @@ def _joined(parts: list[np.ndarray]) -> np.ndarray:
     if len(parts) == 1:
         return parts[0]
     return np.concatenate(parts) if parts else np.zeros(0, FILL_RECORD)
+
+
+def runs_of(codes: np.ndarray) -> list[tuple[int, int]]:
+    """Return (first, end) of the stretches of records that were not refused."""
+    edges = np.flatnonzero(np.diff(np.concatenate(([1], codes != 0, [1]))))
+    return [(int(first), int(end)) for first, end in edges.reshape(-1, 2)]

@@ -58,15 +58,15 @@ _SCALARS: Final = 48
     OPERATORS, BUYERS, MODELS, ADAPTERS, SITES, DEALS, DEAL_BUYERS, SETS, SET_ITEMS, ASNS,
     CAMPAIGNS, CAMPAIGN_OPERATORS, SITE_RULES, OPEN_SITES, RTT, NEAR, LANES, DIRECTORY, SHELVES,
     SHELF_SITES, SHELF_OFFERS, WORDS, VIEWS, VIEW_RANGES, NAMES, AGENTS, OFFERS, ASKS, RESTS_TABLE, FILLS, FILL_PLACES,
-    OFFER_PLACES, FILL_INDEX, SUMS, WINNERS, SURVIVORS, EVENTS, INBOX,
-) = range(_SCALARS, _SCALARS + 76, 2)  # fmt: skip
+    OFFER_PLACES, FILL_INDEX, SUMS, WINNERS, SURVIVORS, EVENTS, INBOX, SENDERS,
+) = range(_SCALARS, _SCALARS + 78, 2)  # fmt: skip
 # A heap has four words more: its size, and the table, its row words and the word of a row that
 # keeps the row's place in the heap (0 = not in it).
 (
     OFFER_HEAP, REST_HEAP, LEASE_HEAP, SETTLE_HEAP, DISPUTE_HEAP, CONCERNED_HEAP, CANDIDATE_HEAP,
-) = range(_SCALARS + 76, _SCALARS + 76 + 42, 6)  # fmt: skip
+) = range(_SCALARS + 78, _SCALARS + 78 + 42, 6)  # fmt: skip
 HEAP_WORDS: Final = 3  # due, key, row
-STATE_WORDS: Final = _SCALARS + 76 + 42
+STATE_WORDS: Final = _SCALARS + 78 + 42
 
 # ----------------------------------------------------------------------------- words of a row
 COUNTRY_WORDS: Final = 11  # a set of countries: 676 pairs of letters and 0, one bit each
@@ -176,6 +176,7 @@ FILL_INDEX_ROW: Final = 3
 MAP_ROW: Final = 2  # NAMES, AGENTS: key, value; open addressing, 0 = empty
 WINNER_ROW: Final = 2  # bid, units
 INBOX_BYTES_PER_RECORD: Final = 96
+SENDER_ROW: Final = 2  # member, agent: of each record of the inbox when they come from several
 BANDS: Final = 8  # rows of NEAR per metro: metro × this + band; the last is not used
 UNREACHABLE: Final = -1  # RTT holds 2 × p99_us + estimate, or this
 
@@ -238,6 +239,7 @@ _TABLES: Final[dict[int, tuple[str, Any, int | tuple[int, ...], int]]] = {
     SURVIVORS: ("survivors", _I64, SURVIVOR_ROW, SHELF_PLACES),
     EVENTS: ("events", _I64, EVENT_WORDS, 128),
     INBOX: ("inbox", _U8, INBOX_BYTES_PER_RECORD, 16),
+    SENDERS: ("senders", _I64, SENDER_ROW, 16),
     OFFER_HEAP: ("offer_heap", _I64, HEAP_WORDS, 32),
     REST_HEAP: ("rest_heap", _I64, HEAP_WORDS, 32),
     LEASE_HEAP: ("lease_heap", _I64, HEAP_WORDS, 64),
@@ -266,7 +268,7 @@ _HEAPS: Final[dict[int, tuple[int, int, int]]] = {
     CONCERNED_HEAP: (OFFERS, OFFER_ROW, OFFER_CONCERNED),
     CANDIDATE_HEAP: (RESTS_TABLE, REST_ROW, REST_CANDIDATE),
 }
-_TRANSIENT: Final = (EVENTS, INBOX, WINNERS, SURVIVORS)  # mean nothing between two calls
+_TRANSIENT: Final = (EVENTS, INBOX, SENDERS, WINNERS, SURVIVORS)  # mean nothing between two calls
 _CACHES: Final = (VIEWS, VIEW_RANGES)  # may be forgotten at any time
 _FILLER: Final = {RTT: UNREACHABLE}  # other new memory is 0
 _LINE_BYTES: Final = 64

@@ -44,6 +44,9 @@ def _point_cache_at_these_sources() -> None:
     digest = hashlib.sha256(f"{numba.__version__} {np.__version__}".encode())
     sources = [package / "jit.py", package / "columns.py", package / "event_rows.py"]
     sources += sorted((package / "kernels").glob("*.py"))
+    sources += sorted(
+        (package.parent / "exchange" / "kernels").glob("*.py")
+    )  # keep theirs here too
     sources += [
         package.parent / "schemas" / name for name in ("limits.py", "records.py", "reasons.py")
     ]

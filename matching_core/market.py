@@ -15,7 +15,7 @@ from matching_core import columns as k
 from matching_core.digest import digest
 from matching_core.event_rows import COLUMNS
 from matching_core.jit import Array
-from matching_core.kernels.entry import CLOCK, rehash, reject, run
+from matching_core.kernels.entry import CLOCK, MANY, rehash, reject, run
 from matching_core.rare import apply_rare
 from matching_core.registry import Names
 from matching_core.twin import (
@@ -29,7 +29,7 @@ from schemas import limits
 from schemas.commands import COMMANDS, AnyCommand
 from schemas.events import AnyEvent
 from schemas.reasons import ACCEPTED
-from schemas.records import COMMAND_RECORDS
+from schemas.records import COMMAND_RECORDS, COMPLETE
 
 __all__ = ["Capacity", "Market"]
 
@@ -107,16 +107,31 @@ class Market:
                 for i in range(len(records))
             ]
             return np.concatenate(parts)
-        content = records.view(np.uint8)
-        inbox = self.columns[k.INBOX].reshape(-1)
-        if len(content) > len(inbox):
-            self.columns.ensure(k.INBOX, -(-len(content) // k.INBOX_BYTES_PER_RECORD))
-            inbox = self.columns[k.INBOX].reshape(-1)
-        inbox[: len(content)] = content
+        self._put(records)
         matrix = self._run(kind, len(records), member, agent, role, at_ns)
         if self.audit_every_command:
             self.audit()
         return matrix
+
+    def apply_frames(self, kind: int, records: Array, senders: Array, at_ns: int) -> Array:
+        """Apply hot records of one type from several senders, as `apply_frame` would one by one.
+
+        `senders` int64[n, 2]: member and agent of each record.
+        """
+        if self.audit_every_command or kind == COMPLETE:
+            parts = [
+                self.apply_frame(kind, records[i : i + 1], member, agent, at_ns).copy()
+                for i, (member, agent) in enumerate(senders.tolist())
+            ]
+            return np.concatenate(parts)
+        columns = self.columns
+        # `run` asks for room for one new agent, and here each record may come from another.
+        while 2 * (columns.s[k.AGENT_ROWS] + len(records)) > columns.s[k.AGENTS + 1]:
+            self._grow(k.AGENTS)
+        self._put(records)
+        columns.ensure(k.SENDERS, len(records))
+        columns[k.SENDERS][: len(records)] = senders
+        return self._run(kind, len(records), 0, MANY, 0, at_ns)
 
     def apply(self, command: AnyCommand) -> Array:
         """Apply one command by names, numbered `seq + 1`; events as `apply_frame` returns them.
@@ -140,6 +155,15 @@ class Market:
     def apply_command(self, command: AnyCommand) -> list[AnyEvent]:
         """Apply one command by names and return its events as Structs, in order."""
         return self.events(self.apply(command))
+
+    def _put(self, records: Array) -> None:
+        """Copy records into the inbox."""
+        content = records.view(np.uint8).reshape(-1)
+        inbox = self.columns[k.INBOX].reshape(-1)
+        if len(content) > len(inbox):
+            self.columns.ensure(k.INBOX, -(-len(content) // k.INBOX_BYTES_PER_RECORD))
+            inbox = self.columns[k.INBOX].reshape(-1)
+        inbox[: len(content)] = content
 
     def _run(self, kind: int, count: int, member: int, agent: int, role: int, at_ns: int) -> Array:
         columns = self.columns

@@ -106,11 +106,24 @@ class TokenMaker:
         self._key_id = key_id
         self._states: dict[int, hashlib.blake2b] = {}
 
+    @property
+    def market(self) -> int:
+        """The market of all its tokens."""
+        return self._market
+
+    @property
+    def key_id(self) -> int:
+        """The number of the keys that it seals with."""
+        return self._key_id
+
+    def site_key(self, site: int) -> bytes:
+        """Return the key that the tokens of a site (by handle) are sealed with."""
+        return site_key(self._secret, self._market, site, self._key_id)
+
     def _state(self, site: int) -> hashlib.blake2b:
         state = self._states.get(site)
         if state is None:
-            key = site_key(self._secret, self._market, site, self._key_id)
-            state = hashlib.blake2b(key=key, digest_size=MAC_BYTES)
+            state = hashlib.blake2b(key=self.site_key(site), digest_size=MAC_BYTES)
             self._states[site] = state
         return state
 

@@ -11,14 +11,14 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from matching_core.jit import Array, kernel
+from exchange.kernels.admit import FIELD_WORDS, HIGHEST, LOWEST, check_fields
 from schemas import limits, lists, records
 from schemas.reasons import REFUSED
 
 FIELD: Final = REFUSED["field"]
 HANDLE: Final = REFUSED["handle"]
 LEASE: Final = REFUSED["lease"]
-OFFSET, BYTES, LOWEST, HIGHEST, NONE_ALLOWED, CODE = range(6)
+__all__ = ["HIGHEST", "LOWEST", "RANGES", "FieldTable", "Range"]
 
 
 class Range(NamedTuple):
@@ -119,7 +119,7 @@ class FieldTable:
         for kind, ranges in RANGES.items():
             fields = records.COMMAND_RECORDS[kind].fields
             assert fields is not None
-            table = np.zeros((len(ranges), 6), np.int64)
+            table = np.zeros((len(ranges), FIELD_WORDS), np.int64)
             for row, (name, span) in zip(table, ranges.items(), strict=True):
                 dtype, offset = fields[name][:2]
                 row[:] = offset, dtype.itemsize, span.lowest, span.highest, span.none, span.code
@@ -134,29 +134,14 @@ class FieldTable:
         for row, kind in self._handles:
             row[HIGHEST] = highest.get(kind, 0)
 
+    def table(self, kind: int) -> NDArray[np.int64]:
+        """Return the ranges of a kind's fields as the kernels of exchange.kernels.admit read them."""
+        return self._tables[kind]
+
     def check(self, kind: int, batch: np.ndarray) -> NDArray[np.int64]:
         """Return the refusal code of each record, `int64[n]`; 0 where every field is in range."""
         codes = np.zeros(len(batch), np.int64)
         octets = np.ascontiguousarray(batch).view(np.uint8).reshape(len(batch), -1)
         octets.flags.writeable = False  # as frames are: one machine code for all callers
-        _check(octets, self._tables[kind], codes)
+        check_fields(octets, self._tables[kind], codes)
         return codes
-
-
-@kernel
-def _check(octets: Array, table: Array, codes: Array) -> None:
-    for place in range(octets.shape[0]):
-        for row in range(table.shape[0]):
-            offset = table[row, OFFSET]
-            width = table[row, BYTES]
-            value = np.int64(0)
-            ones = np.int64(0)
-            for octet in range(width):
-                value |= np.int64(octets[place, offset + octet]) << (8 * octet)
-                ones |= np.int64(255) << (8 * octet)
-            # Eight octets with the top bit set come out negative: below every lowest bound.
-            if table[row, NONE_ALLOWED] == 1 and value == ones:
-                continue
-            if value < table[row, LOWEST] or value > table[row, HIGHEST]:
-                codes[place] = table[row, CODE]
-                break

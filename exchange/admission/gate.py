@@ -68,6 +68,10 @@ class Gate:
         """Take over what was registered; to be called after every rare command."""
         self._fields.set_handles({kind: self._market.handle_count(kind) for kind in HANDLE_KINDS})
 
+    def table(self, kind: int) -> NDArray[np.int64]:
+        """Return the ranges of a kind's fields, as kernels read them."""
+        return self._fields.table(kind)
+
     def frame(self, desk: Desk, frame: Frame, now_ns: int) -> NDArray[np.int64]:
         """Return the refusal code of each record, `int64[n]`; 0: it may be numbered."""
         kind, batch = frame.type, frame.records

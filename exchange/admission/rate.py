@@ -29,6 +29,18 @@ class UnitRate:
         self.refused += units
         return False
 
+    def take_if_there(self, units: int, now_ns: int) -> bool:
+        """Take units if they are there; else False, and nothing is counted as refused yet."""
+        rate = self.units_per_second
+        elapsed = max(0, now_ns - self.updated_ns) * rate / NS_PER_S
+        credit = rate if self.credit < 0 else min(rate, self.credit + elapsed)
+        if units > credit:
+            return False
+        self.updated_ns = max(self.updated_ns, now_ns)
+        self.refused = max(0.0, self.refused - elapsed)
+        self.credit = credit - units
+        return True
+
     @property
     def far_over(self) -> bool:
         """True when so much was refused that the session should end."""

@@ -24,6 +24,7 @@ from exchange.follower.member_files import MemberFiles, MemberFilesDamaged
 from exchange.follower.redaction import ROLES, copies
 from exchange.journal.reader import JournalReader
 from exchange.journal.storage import FileStorage
+from exchange.sealer import Sealer
 from schemas.records import EVENT_TYPES
 from schemas.token import TokenMaker
 
@@ -55,7 +56,7 @@ class Follower:
         self,
         folders: Folders,
         market_number: int,
-        tokens: TokenMaker,
+        tokens: TokenMaker | Sealer,
         publish: Callable[[Batch], None],
         explain_per_second: int = 0,
     ) -> None:

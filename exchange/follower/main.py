@@ -24,8 +24,8 @@ from exchange.follower.status import StatusServer
 from exchange.journal.page import PAGE_NAME, DurablePage
 from exchange.ledger.main import read_status
 from exchange.report import Report
+from exchange.warm import warm_up
 from matching_core.explain import warm_up as warm_up_explain
-from matching_core.warm import warm_up
 from schemas import frames, records
 from schemas.limits import RECORDS_PER_FRAME_MAX
 from schemas.link import Doorkeeper, FeedServer, ServerLink, new_context

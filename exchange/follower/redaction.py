@@ -21,6 +21,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from exchange.sealer import Sealer
 from matching_core import event_rows as er
 from schemas.records import EVENT_RECORD, EVENT_TYPES
 from schemas.token import TokenMaker
@@ -82,7 +83,7 @@ class Copies(NamedTuple):
     records: NDArray[np.void]  # EVENT_RECORD[n]
 
 
-def copies(rows: NDArray[np.void], role: str, tokens: TokenMaker) -> Copies:
+def copies(rows: NDArray[np.void], role: str, tokens: TokenMaker | Sealer) -> Copies:
     """Return the copies that members of one role get of rows `EVENT_ROW[n]`."""
     records = np.zeros(len(rows), EVENT_RECORD)
     member = np.zeros(len(rows), np.int64)
@@ -104,9 +105,11 @@ def copies(rows: NDArray[np.void], role: str, tokens: TokenMaker) -> Copies:
     return Copies(member[mine], records[mine])
 
 
-def _value(rows: NDArray[np.void], field: str, role: str, tokens: TokenMaker) -> NDArray[np.int64]:
+def _value(
+    rows: NDArray[np.void], field: str, role: str, tokens: TokenMaker | Sealer
+) -> NDArray[np.int64]:
     if field == "token":
-        return tokens.make_all(rows)
+        return np.asarray(tokens.make_all(rows))
     if field in _PACKED:
         shift, mask = _PACKED[field]
         return np.asarray((rows["attributes"] >> shift) & mask)

@@ -4,7 +4,7 @@ Today it is the local journal alone. A journal together with a replicated stream
 both have it, is another class with these five members; nothing above it changes.
 """
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,6 +44,16 @@ class Log(Protocol):
 
     def close(self) -> None:
         """Give back what it holds; what was not committed is gone."""
+
+
+@runtime_checkable
+class FrameLog(Protocol):
+    """What a log may have besides: a round's frames in one call."""
+
+    def append_frames(
+        self, kind: int, batch: NDArray[np.void], runs: NDArray[np.int64], *, at_ns: int
+    ) -> None:
+        """Add frames as `append` would one by one; `runs` as exchange.kernels.pack reads them."""
 
 
 LocalLog = JournalWriter

@@ -36,6 +36,8 @@ from exchange.journal.storage import (
     write_whole,
 )
 from exchange.journal.walk import segments
+from exchange.kernels import pack
+from schemas.records import HEADER_BYTES as FRAME_HEADER_BYTES
 
 SEGMENT_BYTES: Final = 64 << 20
 SEGMENT_BYTES_MIN: Final = 4096
@@ -71,6 +73,7 @@ class JournalWriter:
         self._view = memoryview(bytearray(min(_BUFFER_BYTES, segment_bytes)))
         self._fill = 0
         self._failed: BaseException | None = None
+        self._spare_taken = False
         self._handle: int | None = None
         self._first = self._limit = 0  # the segment's first position and the one behind its last
         try:
@@ -160,6 +163,38 @@ class JournalWriter:
         self._next_seq = seq + count
         return position
 
+    def append_frames(
+        self, kind: int, batch: NDArray[np.void], runs: NDArray[np.int64], *, at_ns: int
+    ) -> None:
+        """Add a round's frames of records of one type, as `append` would one by one.
+
+        `batch` are all their records; `runs` int64[n, 5] says whose they are (columns in pack.py). They
+        are numbered from `next_seq` on. Raises JournalFailed.
+        """
+        if self._failed is not None:
+            self._refuse()
+        words = batch.view(np.int64).reshape(len(batch), -1)
+        longest = FRAME_HEADER_BYTES + 8 * words.shape[1] * int(runs[:, pack.COUNT].max())
+        if longest > self._payload_max:
+            raise ValueError(f"a record of kind {Kind.FRAME} and {longest} bytes")
+        need = len(runs) * (HEADER_BYTES + FRAME_HEADER_BYTES) + words.nbytes
+        done = 0
+        while done < len(runs):
+            if self._fill + need > len(self._view):
+                self._grow(self._fill + need)
+            state = np.array(
+                (
+                    self._end, self._durable, self._next_seq, self._fill, self._prior, self._limit,
+                    self._market, at_ns,
+                ),
+                np.int64,
+            )  # fmt: skip
+            into = np.frombuffer(self._view, np.int64)
+            done = pack.pack_frames(runs, done, kind, words, into, state)
+            self._end, _, self._next_seq, self._fill, self._prior = state[:5].tolist()
+            if done < len(runs):
+                self._roll(self._limit - self._end)
+
     def commit(self) -> int:
         """Make this round durable, publish it on the page, and return `durable`.
 
@@ -172,6 +207,11 @@ class JournalWriter:
             self._flush()
         return self._durable
 
+    @property
+    def wants_prepare(self) -> bool:
+        """True when the spare segment was taken into use: the next quiet moment is for `prepare`."""
+        return self._spare_taken and self._failed is None
+
     def prepare(self) -> None:
         """Make a spare segment where there is none, so that the next one is only a rename.
 
@@ -183,6 +223,7 @@ class JournalWriter:
             if not self._spares():
                 self._make(_spare_name(0), zeroed=False)
                 self._storage.sync_dir()
+            self._spare_taken = False
         except BaseException as error:  # noqa: BLE001 -- any failing call stops the writer
             self._fail(error)
 
@@ -294,6 +335,7 @@ class JournalWriter:
         storage = self._storage
         name = segment_name(self._end)
         spares = self._spares()
+        self._spare_taken = len(spares) <= 1
         if spares:
             storage.rename(spares[0], name)
         else:

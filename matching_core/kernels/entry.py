@@ -29,6 +29,8 @@ END_CAMPAIGN = 40  # a = buyer, b = campaign: its bids at rest end `cancelled`
 HALT_BUYER = 41  # a = buyer: its bids at rest end `halted`
 RESOLVE = 42  # a = fill, b = amount; returns the reason it is rejected, or 0
 
+MANY = -1  # for an agent's number: the sender of each record stands in a table
+
 _BID = records.BID_RECORD
 
 
@@ -158,6 +160,7 @@ def run(s: Array, kind: int, count: int, member: int, agent: int, role: int, at_
     `member` is the sender's handle: a buyer's or an operator's, as the kind says; a `complete` comes
     from an operator where `role` is 1. CLOCK takes no record. Negative: minus the position of the
     table that has no room; nothing has happened then.
+    With MANY for an agent the member and the agent of each record stand in SENDERS.
     """
     short = room(s, kind, count)
     if short != 0:
@@ -167,7 +170,11 @@ def run(s: Array, kind: int, count: int, member: int, agent: int, role: int, at_
     if is_of_offer(kind):
         do_offers(s, kind, count)
         return i64(s[c.EVENTS_COUNT])
+    many = agent == MANY
+    senders = table(s, c.SENDERS, c.SENDER_ROW)
     for place in range(count):
+        if many:
+            member, agent = senders[place, 0], senders[place, 1]
         s[c.SEQ] += 1
         s[c.INDEX] = 0
         expire(s)

@@ -146,6 +146,20 @@ class ServerSession:
             return Verdict(Act.ENDED, ended=self._end(ACCEPTED, ""))
         return self._refuse("not_established", "establish first", frame.first)
 
+    def expects(self, peer: bytes, version: int, first: int) -> bool:
+        """Tell whether `receive` would take a hot frame with this first number: APPLY, as new."""
+        return (
+            first == self.last_message + 1
+            and self.state is ServerState.OPEN
+            and peer == self.peer
+            and version == self.version
+        )
+
+    def take_expected(self, end: int, now_ns: int) -> None:
+        """Take the frame that `expects` spoke of, up to number `end`; `answered` follows."""
+        self.last_message = end
+        self._heard_ns = now_ns
+
     def malformed(self, peer: bytes, error: ProtocolError, now_ns: int) -> Verdict:
         """Judge bytes that were no frame: they end the session that this connection speaks for."""
         here = peer == self.peer and self.state is ServerState.OPEN

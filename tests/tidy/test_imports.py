@@ -22,6 +22,7 @@ PURE = (
     "schemas/*",
     "matching_core/*",
     "exchange/admission/*",
+    "exchange/kernels/*",
     "ssp_adapters/contract.py",
     "ssp_adapters/yield_policy.py",
     "ssp_adapters/*/read.py",

@@ -1,0 +1,48 @@
+"""Compile or load every kernel of an exchange's processes: the core's, then the exchange's own.
+
+As `matching_core.warm`: readiness waits for it, and no bid ever does.
+"""
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from exchange.kernels import admit, answer, pack, seal
+from matching_core import warm
+from matching_core.jit import JIT_DISABLED
+
+_ONE: Final = "int64[::1]"
+_TWO: Final = "int64[:,::1]"
+_WORDS: Final = "uint64[::1]"
+_STATES: Final = "uint64[:,::1]"
+_KNOWN: Final = "uint8[::1]"
+# Every kernel with the types it is called with. What reads a peer's bytes in place is compiled for them
+# where its table is made (exchange.admission.fields).
+KERNELS: Final[tuple[tuple[Any, str], ...]] = (
+    (
+        admit.admit_bids,
+        f"({_TWO}, uint8[:,::1], {_TWO}, int64[:], {_ONE}, {_TWO}, {_TWO}, {_ONE}, {_TWO})",
+    ),
+    (pack.pack_frames, f"({_TWO}, int64, int64, {_TWO}, {_ONE}, {_ONE})"),
+    (
+        answer.answer_bids,
+        (
+            f"({_TWO}, {_ONE}, {_TWO}, {_TWO}, {_ONE}, int64, {_TWO}, int64, int64, {_STATES}, {_KNOWN}, "
+            f"{_WORDS}, {_WORDS}, {_ONE}, {_TWO}, {_ONE}, {_ONE}, {_ONE})"
+        ),
+    ),
+    (seal.start_state, f"({_WORDS}, {_STATES}, int64, {_WORDS})"),
+    (seal.seal_all, f"({_TWO}, int64, {_STATES}, {_WORDS}, {_WORDS}, uint32[:,::1])"),
+)
+
+
+def warm_up(progress: Callable[[str, int, int], None] | None = None) -> None:
+    """Compile every kernel or load it from the cache; `progress(name, done, total)` before each."""
+    warm.warm_up(progress)
+    total = len(KERNELS)
+    for done, (function, signature) in enumerate(KERNELS):
+        if progress is not None:
+            progress(function.__name__, done, total)
+        if not JIT_DISABLED:
+            function.compile(signature)
+    if progress is not None:
+        progress("ready", total, total)
