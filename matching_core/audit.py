@@ -25,6 +25,7 @@ def check_everything(columns: k.Columns) -> None:
     _check_views(columns)
     _check_rests(columns)
     _check_heaps(columns)
+    _check_waits(columns)
     _check_campaigns(columns)
     _check_near(columns)
 
@@ -47,18 +48,19 @@ def _check_money(columns: k.Columns) -> None:
 
 def _check_fills(columns: k.Columns) -> None:
     s, fills, index = columns.s, columns[k.FILLS], columns[k.FILL_INDEX]
+    narrow = columns.narrow(k.FILLS)
     rows = open_rows(columns)
     assert len(rows) == s[k.OPEN_FILLS]
     numbers = fills[rows, k.FILL_NUMBER]
     assert (index[numbers, k.INDEX_ROW_OF_FILL] == rows).all()
     assert np.count_nonzero(index[: s[k.FILLS_MADE] + 1, k.INDEX_ROW_OF_FILL]) == len(rows)
-    assert (index[numbers, k.INDEX_BUYER] == fills[rows, k.FILL_BUYER]).all()
-    assert (index[numbers, k.INDEX_OPERATOR] == fills[rows, k.FILL_OPERATOR]).all()
-    leased = fills[rows, k.FILL_STATE] == k.LEASED
+    assert (index[numbers, k.INDEX_BUYER] == narrow[rows, k.FILL_BUYER]).all()
+    assert (index[numbers, k.INDEX_OPERATOR] == narrow[rows, k.FILL_OPERATOR]).all()
+    leased = narrow[rows, k.FILL_STATE] == k.LEASED
     assert (fills[rows[leased], k.FILL_LEASE_UNTIL] > s[k.AT]).all()
     assert (columns[k.OFFERS][: s[k.OFFER_ROWS], k.OFFER_MADE].sum()) == s[k.FILLS_MADE]
-    used = np.count_nonzero(fills[1 : s[k.FILL_ROWS], k.FILL_STATE])
-    assert used + _chain_length(fills, int(s[k.FILL_FREE]), k.FILL_NEXT) == s[k.FILL_ROWS] - 1
+    used = np.count_nonzero(narrow[1 : s[k.FILL_ROWS], k.FILL_STATE])
+    assert used + _chain_length(narrow, int(s[k.FILL_FREE]), k.FILL_NEXT) == s[k.FILL_ROWS] - 1
 
 
 def _chain_length(table: np.ndarray, row: int, word: int) -> int:
@@ -72,7 +74,8 @@ def _chain_length(table: np.ndarray, row: int, word: int) -> int:
 def _check_slots(columns: k.Columns) -> None:
     offers, fills = columns[k.OFFERS], columns[k.FILLS]
     used = fills[: columns.s[k.FILL_ROWS]]
-    state = used[:, k.FILL_STATE]
+    narrow = columns.narrow(k.FILLS)[: columns.s[k.FILL_ROWS]]
+    state = narrow[:, k.FILL_STATE]
     for offer in range(1, int(columns.s[k.OFFER_ROWS])):
         row = offers[offer].tolist()
         ordinals = list(in_flight(columns, row[k.OFFER_FIRST_FILL]))
@@ -80,10 +83,10 @@ def _check_slots(columns: k.Columns) -> None:
         assert ordinals == sorted(set(ordinals))
         assert not ordinals or row[k.OFFER_SEEN] < ordinals[0]
         assert not ordinals or ordinals[-1] <= row[k.OFFER_MADE]
-        its = (used[:, k.FILL_OFFER] == offer) & (state != 0)
+        its = (narrow[:, k.FILL_OFFER] == offer) & (state != 0)
         above = its & (used[:, k.FILL_ORDINAL] > row[k.OFFER_SEEN])
         assert sorted(used[above, k.FILL_ORDINAL].tolist()) == ordinals
-        assert (used[its, k.FILL_LISTED] == above[its]).all()
+        assert (narrow[its, k.FILL_LISTED] == above[its]).all()
         available = columns.narrow(k.ASKS)[offer, k.ASK_AVAILABLE]
         assert available == max(0, row[k.OFFER_SLOTS] - len(ordinals))
         assert 0 <= row[k.OFFER_SEEN] <= row[k.OFFER_MADE]
@@ -249,24 +252,53 @@ def _check_rests(columns: k.Columns) -> None:
 
 def _check_heaps(columns: k.Columns) -> None:
     s = columns.s
-    fills = columns[k.FILLS]
-    states = fills[open_rows(columns), k.FILL_STATE]
-    for at, size in (
-        (k.OFFER_HEAP, int(s[k.STANDING])),
-        (k.REST_HEAP, int(s[k.RESTS])),
-        (k.LEASE_HEAP, np.count_nonzero(states == k.LEASED)),
-        (k.SETTLE_HEAP, np.count_nonzero(states == k.STARTED)),
-        (k.DISPUTE_HEAP, np.count_nonzero(states == k.DISPUTED)),
-        (k.CONCERNED_HEAP, 0),
-        (k.CANDIDATE_HEAP, 0),
-    ):
-        assert s[at + 2] == size
+    sizes = {
+        k.OFFER_HEAP: int(s[k.STANDING]),
+        k.REST_HEAP: int(s[k.RESTS]),
+        k.CONCERNED_HEAP: 0,
+        k.CANDIDATE_HEAP: 0,
+    }
+    for at in (*sizes, *k.HEAP_OF_WAIT.values()):
+        size = int(s[at + 2])
+        assert size == sizes.get(at, size)
         entries = columns[at][: size + 1].tolist()
         rows = columns[int(s[at + 3])]
         for place in range(1, size + 1):
             assert rows[entries[place][2], s[at + 5]] == place
             assert place == 1 or entries[place >> 1][:2] <= entries[place][:2]
             assert entries[place][0] > s[k.AT] or at in {k.SETTLE_HEAP, k.DISPUTE_HEAP}
+
+
+def _check_waits(columns: k.Columns) -> None:
+    s, waits, links = columns.s, columns[k.FILL_WAITS], columns.narrow(k.FILL_WAITS)
+    fills, opened = columns[k.FILLS], open_rows(columns)
+    states = columns.narrow(k.FILLS)[opened, k.FILL_STATE]
+    for at, state in (
+        (k.LEASE_WAIT, k.LEASED), (k.SETTLE_WAIT, k.STARTED), (k.DISPUTE_WAIT, k.DISPUTED),
+    ):  # fmt: skip
+        heap_at = k.HEAP_OF_WAIT[at]
+        entries = columns[heap_at][1 : int(s[heap_at + 2]) + 1].tolist()
+        found = [row for _, _, row in entries]
+        assert all(waits[row, :2].tolist() == [due, number] for due, number, row in entries)
+        for number, run in enumerate(k.runs(at), start=1):
+            its = []
+            row, before = int(s[run + k.RUN_FIRST]), 0
+            while row:
+                assert waits[row, k.WAIT_PLACE] == -number
+                assert links[row, k.WAIT_EARLIER] == before
+                its.append(row)
+                row, before = int(links[row, k.WAIT_LATER]), row
+            assert s[run + k.RUN_LAST] == before
+            order = [tuple(waits[row, :2].tolist()) for row in its]
+            assert order == sorted(order)
+            if its:
+                assert (s[run + k.RUN_FIRST_DUE], s[run + k.RUN_LAST_DUE]) == (
+                    order[0][0], order[-1][0],
+                )  # fmt: skip
+            found += its
+        assert sorted(found) == sorted(opened[states == state].tolist())
+        assert (waits[found, k.WAIT_NUMBER] == fills[found, k.FILL_NUMBER]).all()
+        assert (waits[found, k.WAIT_DUE] >= s[at + k.WAIT_NEXT_DUE]).all()
 
 
 def _check_near(columns: k.Columns) -> None:

@@ -19,7 +19,8 @@ table stands (matching_core/jit.py). Row 0 of a table is nobody: a link of 0 end
     fill     a row while it has not ended or is in such a list; FILL_INDEX finds it by number
     bid      a row while it rests, in the list of its buyer and in one list per model of its
              campaign; row 0 is the bid that is being auctioned
-    heaps    what ends by time: offers, bids, leases, settlements, disputes (kernels/heap.py)
+    heaps    what ends by time: offers, bids (kernels/heap.py)
+    waits    the same for open fills: leases, settlements, disputes (kernels/waits.py)
 
 An auction (kernels/search.py) walks the shelves of the bid's models by price, judges the offers that
 the campaign's view and NEAR leave, and keeps the best and the best of another owner. Capacity that
@@ -49,24 +50,37 @@ Array = npt.NDArray[Any]
     FILL_ROWS, FILL_FREE, OPEN_FILLS,
     SITE_CAPACITY, SITE_WORDS, OPERATOR_WORDS, BUYER_WORDS,  # widths of the tables that need one
     SHELF_ROWS, DIRECTORY_ROWS, VERSIONS, DEALS_STANDING, VIEW_ROWS, VIEW_FLUSHES,
-) = range(47)  # fmt: skip
-_SCALARS: Final = 48
+    TERM_ROWS, TERMS,  # rules ever in force; the row of those that are
+) = range(49)  # fmt: skip
+_SCALARS: Final = 50
+_TABLES_END: Final = _SCALARS + 2 * 41
 
 # ----------------------------------------------------------------------------- tables
 # The position in `s` of the table's address; its row count follows.
 (
     OPERATORS, BUYERS, MODELS, ADAPTERS, SITES, DEALS, DEAL_BUYERS, SETS, SET_ITEMS, ASNS,
     CAMPAIGNS, CAMPAIGN_OPERATORS, SITE_RULES, OPEN_SITES, RTT, NEAR, LANES, DIRECTORY, SHELVES,
-    SHELF_SITES, SHELF_OFFERS, WORDS, VIEWS, VIEW_RANGES, NAMES, AGENTS, OFFERS, ASKS, RESTS_TABLE, FILLS, FILL_PLACES,
+    SHELF_SITES, SHELF_OFFERS, WORDS, VIEWS, VIEW_RANGES, NAMES, AGENTS, OFFERS, ASKS, RESTS_TABLE, FILLS, FILL_WAITS,
+    FILL_PROGRESS, TERMS_TABLE,
     OFFER_PLACES, FILL_INDEX, SUMS, WINNERS, SURVIVORS, EVENTS, INBOX, SENDERS,
-) = range(_SCALARS, _SCALARS + 78, 2)  # fmt: skip
+) = range(_SCALARS, _TABLES_END, 2)  # fmt: skip
 # A heap has four words more: its size, and the table, its row words and the word of a row that
 # keeps the row's place in the heap (0 = not in it).
 (
     OFFER_HEAP, REST_HEAP, LEASE_HEAP, SETTLE_HEAP, DISPUTE_HEAP, CONCERNED_HEAP, CANDIDATE_HEAP,
-) = range(_SCALARS + 78, _SCALARS + 78 + 42, 6)  # fmt: skip
+) = range(_TABLES_END, _TABLES_END + 42, 6)  # fmt: skip
 HEAP_WORDS: Final = 3  # due, key, row
-STATE_WORDS: Final = _SCALARS + 78 + 42
+# What open fills wait for: the position of its heap, a time before which nothing is due, and from the
+# fourth word on the runs, numbered from 1.
+RUNS: Final = 8
+WAIT_HEAP, WAIT_NEXT_DUE = range(2)
+RUN_FIRST, RUN_LAST, RUN_FIRST_DUE, RUN_LAST_DUE = range(4)
+WAIT_RUN_WORDS: Final = 4
+_WAIT_WORDS: Final = WAIT_RUN_WORDS * (RUNS + 1)
+_WAITS_AT: Final = _TABLES_END + 42
+LEASE_WAIT, SETTLE_WAIT, DISPUTE_WAIT = range(_WAITS_AT, _WAITS_AT + 3 * _WAIT_WORDS, _WAIT_WORDS)
+STATE_WORDS: Final = _WAITS_AT + 3 * _WAIT_WORDS
+NEVER: Final = 2**63 - 1  # after every deadline
 
 # ----------------------------------------------------------------------------- words of a row
 COUNTRY_WORDS: Final = 11  # a set of countries: 676 pairs of letters and 0, one bit each
@@ -159,14 +173,28 @@ REST_MODEL_NEXT: Final = 21  # one per model of the campaign; a link is 4 × row
 REST_MODEL_PREVIOUS: Final = 25
 REST_ROW: Final = 32
 
-(FILL_NUMBER, FILL_BUYER, FILL_AGENT, FILL_BID, FILL_UNIT, FILL_OPERATOR, FILL_OFFER,
- FILL_ORDINAL, FILL_PRICE, FILL_STATE, FILL_LEASE_UNTIL, FILL_AT, FILL_STARTED, FILL_FIRST,
- FILL_DISPUTED, FILL_BUYER_FIGURE, FILL_OPERATOR_FIGURE, FILL_TOKENS_IN, FILL_TOKENS_OUT,
- FILL_CARD_IN, FILL_CARD_OUT, FILL_CARD_SECOND, FILL_TAKE, FILL_RENT, FILL_TOLERANCE, FILL_SETTLE,
- FILL_DELIVER, FILL_DISPUTE, FILL_NEXT, FILL_PREVIOUS, FILL_LISTED) = range(31)  # fmt: skip
-FILL_ROW: Final = 32
+# A fill: words of 64 bits, then words of 32 (`Columns.narrow`, `small_table`): two lines, because each
+# is written when it is made and read when its lease ends.
+(FILL_NUMBER, FILL_BID, FILL_ORDINAL, FILL_PRICE, FILL_AT, FILL_LEASE_UNTIL, FILL_CARD_SECOND,
+ FILL_CARD_IN, FILL_CARD_OUT) = range(9)  # fmt: skip
+(FILL_BUYER, FILL_OPERATOR, FILL_OFFER, FILL_NEXT, FILL_PREVIOUS, FILL_STATE, FILL_LISTED, FILL_AGENT,
+ FILL_UNIT, FILL_TERMS, FILL_TOKENS_IN, FILL_TOKENS_OUT) = range(18, 30)  # fmt: skip
+FILL_ROW: Final = 16
+FILL_NARROW: Final = 2 * FILL_ROW
+# What has become of it, from its start on; before that the row of FILL_PROGRESS means nothing.
+(PROGRESS_STARTED, PROGRESS_FIRST, PROGRESS_DISPUTED, PROGRESS_BUYER_FIGURE,
+ PROGRESS_OPERATOR_FIGURE) = range(5)  # fmt: skip
+PROGRESS_ROW: Final = 8
+# The exchange's rules as fills were made by them: a row for each six numbers that ever were in force.
+TERM_TAKE, TERM_RENT, TERM_TOLERANCE, TERM_SETTLE, TERM_DELIVER, TERM_DISPUTE = range(6)
+TERM_ROW: Final = 8
 LEASED, STARTED, DISPUTED, ENDED = 1, 2, 3, 4
 NOT_YET: Final = -1  # a time or a figure that has not happened
+# The row of FILL_WAITS with a fill's number: the links are words of 32 bits (`small_table`).
+WAIT_DUE, WAIT_NUMBER = range(2)
+WAIT_LATER, WAIT_EARLIER = 4, 5
+WAIT_PLACE: Final = 3  # in the heap, or minus its run
+WAIT_ROW: Final = 4
 
 # Row, buyer and operator of every fill ever made. The row is 0 once it ended; the two members stay,
 # because a late command must be told "state" if the fill was its sender's and "unknown" if not. Twelve
@@ -183,6 +211,7 @@ UNREACHABLE: Final = -1  # RTT holds 2 × p99_us + estimate, or this
 OFFERS_PER_SITE_KEY: Final = 8_192  # key of a name: site × this + offer
 AGENTS_PER_BUYER_KEY: Final = 4_096  # key of an agent: (buyer × this + agent) + 1
 
+assert (TAKE, DISPUTE) == (DISPUTE - TERM_DISPUTE, TAKE + TERM_DISPUTE)  # in one order
 assert limits.OFFER_MAX < OFFERS_PER_SITE_KEY
 assert limits.AGENT_MAX < AGENTS_PER_BUYER_KEY
 assert 2 * limits.LATENCY_US_MAX + 1 < 2**31  # RTT is int32
@@ -231,7 +260,9 @@ _TABLES: Final[dict[int, tuple[str, Any, int | tuple[int, ...], int]]] = {
     ASKS: ("asks", _I64, ASK_ROW, 32),
     RESTS_TABLE: ("rests", _I64, REST_ROW, 32),
     FILLS: ("fills", _I64, FILL_ROW, 64),
-    FILL_PLACES: ("fill_places", _I64, 1, 64),
+    FILL_WAITS: ("fill_waits", _I64, WAIT_ROW, 64),
+    FILL_PROGRESS: ("fill_progress", _I64, PROGRESS_ROW, 64),
+    TERMS_TABLE: ("terms", _I64, TERM_ROW, 8),
     OFFER_PLACES: ("offer_places", _I64, 1, 32),
     FILL_INDEX: ("fill_index", _I32, FILL_INDEX_ROW, 64),
     SUMS: ("sums", _U64, 1, 1),
@@ -254,7 +285,7 @@ _GROWS_WITH: Final[dict[int, tuple[int, ...]]] = {
     SHELVES: (SHELF_SITES, SHELF_OFFERS, WORDS),
     RTT: (NEAR,),
     RESTS_TABLE: (REST_HEAP, CANDIDATE_HEAP, WINNERS),
-    FILLS: (LEASE_HEAP, SETTLE_HEAP, DISPUTE_HEAP, FILL_PLACES),
+    FILLS: (LEASE_HEAP, SETTLE_HEAP, DISPUTE_HEAP, FILL_WAITS, FILL_PROGRESS),
     DEALS: (DEAL_BUYERS,),
     MODELS: (LANES,),
     CAMPAIGNS: (CAMPAIGN_OPERATORS, SITE_RULES, VIEW_RANGES),
@@ -262,11 +293,16 @@ _GROWS_WITH: Final[dict[int, tuple[int, ...]]] = {
 _HEAPS: Final[dict[int, tuple[int, int, int]]] = {
     OFFER_HEAP: (OFFER_PLACES, 1, 0),
     REST_HEAP: (RESTS_TABLE, REST_ROW, REST_PLACE),
-    LEASE_HEAP: (FILL_PLACES, 1, 0),
-    SETTLE_HEAP: (FILL_PLACES, 1, 0),
-    DISPUTE_HEAP: (FILL_PLACES, 1, 0),
+    LEASE_HEAP: (FILL_WAITS, WAIT_ROW, WAIT_PLACE),
+    SETTLE_HEAP: (FILL_WAITS, WAIT_ROW, WAIT_PLACE),
+    DISPUTE_HEAP: (FILL_WAITS, WAIT_ROW, WAIT_PLACE),
     CONCERNED_HEAP: (OFFERS, OFFER_ROW, OFFER_CONCERNED),
     CANDIDATE_HEAP: (RESTS_TABLE, REST_ROW, REST_CANDIDATE),
+}
+HEAP_OF_WAIT: Final = {
+    LEASE_WAIT: LEASE_HEAP,
+    SETTLE_WAIT: SETTLE_HEAP,
+    DISPUTE_WAIT: DISPUTE_HEAP,
 }
 _TRANSIENT: Final = (EVENTS, INBOX, SENDERS, WINNERS, SURVIVORS)  # mean nothing between two calls
 _CACHES: Final = (VIEWS, VIEW_RANGES)  # may be forgotten at any time
@@ -293,6 +329,11 @@ def as_lines(table: Array) -> Array:
     return copy
 
 
+def runs(wait_at: int) -> range:
+    """Return where in `s` the runs stand of what open fills wait for."""
+    return range(wait_at + WAIT_RUN_WORDS, wait_at + _WAIT_WORDS, WAIT_RUN_WORDS)
+
+
 class Columns:
     """Own the tables and the vector `s` that kernels are given.
 
@@ -305,12 +346,14 @@ class Columns:
         s[SITE_CAPACITY], s[SITE_WORDS] = 64, 1
         s[OPERATOR_WORDS] = s[BUYER_WORDS] = 1
         s[SHELF_ROWS] = s[VIEW_ROWS] = 1
-        s[OFFER_ROWS] = s[REST_ROWS] = s[FILL_ROWS] = 1  # row 0 is nobody's
+        s[OFFER_ROWS] = s[REST_ROWS] = s[FILL_ROWS] = s[TERM_ROWS] = 1  # row 0 is nobody's
         self._tables: dict[int, Array] = {}
         for at, (_, dtype, _, rows) in _TABLES.items():
             self._put(at, self._new(at, rows, self._words(at), dtype))
         for at, owner in _HEAPS.items():
             s[at + 3 : at + 6] = owner
+        for at, heap_at in HEAP_OF_WAIT.items():
+            s[at + WAIT_HEAP] = heap_at
 
     def __getitem__(self, at: int) -> Array:
         """Return the table whose address stands at `s[at]`, as an array of rows."""
@@ -375,6 +418,20 @@ class Columns:
     def narrow(self, at: int) -> Array:
         """Return a table of int64 words as int32 words, two for each."""
         return self._tables[at].view(_I32)
+
+    def keep_terms(self) -> None:
+        """Let fills be made by the rules that stand in `s` from now on."""
+        s = self.s
+        now = s[TAKE : DISPUTE + 1]
+        rows = int(s[TERM_ROWS])
+        kept = self._tables[TERMS_TABLE][1:rows, : len(now)]
+        found = np.flatnonzero((kept == now).all(axis=1))
+        if len(found):
+            s[TERMS] = 1 + found[0]
+            return
+        self.ensure(TERMS_TABLE, rows + 1)
+        self._tables[TERMS_TABLE][rows, : len(now)] = now
+        s[TERMS], s[TERM_ROWS] = rows, rows + 1
 
     def forget_views(self) -> None:
         """Let every campaign look at every shelf anew."""

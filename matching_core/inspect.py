@@ -65,12 +65,16 @@ class FillState(NamedTuple):
 
 
 def next_due_ns(columns: k.Columns) -> int:
-    """Return the earliest time in any heap; AT_NS_MAX when all are empty."""
+    """Return the earliest time that anything waits for; AT_NS_MAX when nothing does."""
     s = columns.s
     due = limits.AT_NS_MAX
-    for at in (k.OFFER_HEAP, k.REST_HEAP, k.LEASE_HEAP, k.SETTLE_HEAP, k.DISPUTE_HEAP):
+    for at in (k.OFFER_HEAP, k.REST_HEAP, *k.HEAP_OF_WAIT.values()):
         if s[at + 2]:
             due = min(due, int(columns[at][1, 0]))
+    for at in k.HEAP_OF_WAIT:
+        for run in k.runs(at):
+            if s[run + k.RUN_FIRST]:
+                due = min(due, int(s[run + k.RUN_FIRST_DUE]))
     return due
 
 
@@ -98,11 +102,12 @@ def site_states(columns: k.Columns, sites: Sequence[int]) -> dict[int, list[Site
     """
     offers = columns[k.OFFERS][: columns.s[k.OFFER_ROWS]]
     wanted = np.flatnonzero(np.isin(offers[:, k.OFFER_SITE], np.array(sites, np.int64)))
-    fills = columns[k.FILLS]
     rows = open_rows(columns)  # by number, and so are the lists below
-    here = rows[np.isin(fills[rows, k.FILL_OFFER], wanted)]
+    sold = columns.narrow(k.FILLS)[rows, k.FILL_OFFER]
+    numbers = columns[k.FILLS][rows, k.FILL_NUMBER]
+    here = np.isin(sold, wanted)
     still_open: dict[int, list[int]] = {}
-    for offer, number in fills[here][:, [k.FILL_OFFER, k.FILL_NUMBER]].tolist():
+    for offer, number in zip(sold[here].tolist(), numbers[here].tolist(), strict=True):
         still_open.setdefault(offer, []).append(number)
     found: dict[int, list[SiteOffer]] = {site: [] for site in sites}
     facts = offers[wanted][:, [k.OFFER_SITE, k.OFFER_NUMBER, k.OFFER_MADE]].tolist()
@@ -139,10 +144,10 @@ def bid_state(columns: k.Columns, buyer: int, agent: int, bid: int) -> tuple[boo
         for row in rest_rows_of(columns, buyer)
         if rests[row, k.REST_AGENT] == agent and rests[row, k.REST_BID] == bid
     )
-    rows = open_rows(columns)
+    rows, narrow = open_rows(columns), columns.narrow(k.FILLS)
     its = (
-        (fills[rows, k.FILL_BUYER] == buyer)
-        & (fills[rows, k.FILL_AGENT] == agent)
+        (narrow[rows, k.FILL_BUYER] == buyer)
+        & (narrow[rows, k.FILL_AGENT] == agent)
         & (fills[rows, k.FILL_BID] == bid)
     )
     numbers = fills[rows[its], k.FILL_NUMBER].tolist()
@@ -156,11 +161,11 @@ def fill_state(columns: k.Columns, fill: int) -> FillState | None:
     row, buyer, operator = columns[k.FILL_INDEX][fill].tolist()
     if row == 0:
         return FillState(fill, buyer, operator, "ended")
-    of = columns[k.FILLS][row].tolist()
-    offer = columns[k.OFFERS][of[k.FILL_OFFER]]
+    of, narrow = columns[k.FILLS][row].tolist(), columns.narrow(k.FILLS)[row].tolist()
+    offer = columns[k.OFFERS][narrow[k.FILL_OFFER]]
     return FillState(
-        fill, buyer, operator, STATES[of[k.FILL_STATE]], of[k.FILL_AGENT], of[k.FILL_BID],
-        of[k.FILL_UNIT], int(offer[k.OFFER_SITE]), int(offer[k.OFFER_NUMBER]), of[k.FILL_ORDINAL],
+        fill, buyer, operator, STATES[narrow[k.FILL_STATE]], narrow[k.FILL_AGENT], of[k.FILL_BID],
+        narrow[k.FILL_UNIT], int(offer[k.OFFER_SITE]), int(offer[k.OFFER_NUMBER]), of[k.FILL_ORDINAL],
         of[k.FILL_PRICE], of[k.FILL_LEASE_UNTIL],
     )  # fmt: skip
 

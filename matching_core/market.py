@@ -63,6 +63,7 @@ class Market:
         s[k.TAKE], s[k.RENT] = limits.TAKE_RATE_PPM_START, limits.RENT_PPM_PER_S_START
         s[k.TOLERANCE], s[k.SETTLE] = limits.TOLERANCE_PPM_START, limits.SETTLE_US_START
         s[k.DELIVER], s[k.DISPUTE] = limits.DELIVER_US_START, limits.DISPUTE_US_START
+        self.columns.keep_terms()
         self.columns.ensure(k.OFFERS, capacity.offers)
         self.columns.ensure(k.FILLS, capacity.fills)
         self.columns.ensure(k.FILL_INDEX, capacity.fills)

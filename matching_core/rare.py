@@ -156,6 +156,7 @@ def _rules(columns: k.Columns, _names: Names, command: c.Rules) -> int:
     ):
         if value is not msgspec.UNSET:
             columns.s[word] = value
+    columns.keep_terms()
     return ACCEPTED
 
 

@@ -123,10 +123,10 @@ def _book(columns: k.Columns, names: Names) -> Iterator[Row]:
 
 def in_flight(columns: k.Columns, fill: int) -> Iterator[int]:
     """Yield the ordinals of a name's list of fills from a row of it on."""
-    fills = columns[k.FILLS]
+    fills, links = columns[k.FILLS], columns.narrow(k.FILLS)
     while fill:
         yield int(fills[fill, k.FILL_ORDINAL])
-        fill = int(fills[fill, k.FILL_NEXT])
+        fill = int(links[fill, k.FILL_NEXT])
 
 
 def _offer_of(names: Names, site: str, row: list[int], ask: list[int]) -> c.Offer:
@@ -178,8 +178,8 @@ def _rests(columns: k.Columns, names: Names) -> Iterator[Row]:
 
 def open_rows(columns: k.Columns) -> Array:
     """Return the rows of all fills that have not ended, by number: int64[n]."""
-    fills = columns[k.FILLS][: columns.s[k.FILL_ROWS]]
-    state = fills[:, k.FILL_STATE]
+    fills = columns[k.FILLS]
+    state = columns.narrow(k.FILLS)[: columns.s[k.FILL_ROWS], k.FILL_STATE]
     found = np.nonzero((state != 0) & (state != k.ENDED))[0]
     return found[np.argsort(fills[found, k.FILL_NUMBER], kind="stable")]
 
@@ -189,17 +189,22 @@ def _fills(columns: k.Columns, names: Names) -> Iterator[Row]:
         return None if value == k.NOT_YET else value
 
     for fill in open_rows(columns):
-        row = columns[k.FILLS][fill].tolist()
-        offer = columns[k.OFFERS][row[k.FILL_OFFER]]
+        row, of = columns[k.FILLS][fill].tolist(), columns.narrow(k.FILLS)[fill].tolist()
+        offer = columns[k.OFFERS][of[k.FILL_OFFER]]
+        then = columns[k.FILL_PROGRESS][fill].tolist()
+        if of[k.FILL_STATE] == k.LEASED:
+            then = [k.NOT_YET] * k.PROGRESS_ROW
+        terms = columns[k.TERMS_TABLE][of[k.FILL_TERMS]].tolist()
         yield (
-            "open", row[k.FILL_NUMBER], names.name("buyer", row[k.FILL_BUYER]), row[k.FILL_AGENT],
-            row[k.FILL_BID], row[k.FILL_UNIT], names.name("operator", row[k.FILL_OPERATOR]),
+            "open", row[k.FILL_NUMBER], names.name("buyer", of[k.FILL_BUYER]), of[k.FILL_AGENT],
+            row[k.FILL_BID], of[k.FILL_UNIT], names.name("operator", of[k.FILL_OPERATOR]),
             names.name("site", int(offer[k.OFFER_SITE])), int(offer[k.OFFER_NUMBER]),
-            row[k.FILL_ORDINAL], row[k.FILL_PRICE], _STATES[row[k.FILL_STATE]],
-            row[k.FILL_LEASE_UNTIL], known(row[k.FILL_STARTED]), known(row[k.FILL_FIRST]),
-            known(row[k.FILL_DISPUTED]), known(row[k.FILL_BUYER_FIGURE]),
-            known(row[k.FILL_OPERATOR_FIGURE]), row[k.FILL_AT], row[k.FILL_TOKENS_IN],
-            row[k.FILL_TOKENS_OUT], row[k.FILL_CARD_IN], row[k.FILL_CARD_OUT],
-            row[k.FILL_CARD_SECOND], row[k.FILL_TAKE], row[k.FILL_RENT], row[k.FILL_TOLERANCE],
-            row[k.FILL_SETTLE], row[k.FILL_DELIVER], row[k.FILL_DISPUTE],
+            row[k.FILL_ORDINAL], row[k.FILL_PRICE], _STATES[of[k.FILL_STATE]],
+            row[k.FILL_LEASE_UNTIL], known(then[k.PROGRESS_STARTED]),
+            known(then[k.PROGRESS_FIRST]), known(then[k.PROGRESS_DISPUTED]),
+            known(then[k.PROGRESS_BUYER_FIGURE]), known(then[k.PROGRESS_OPERATOR_FIGURE]),
+            row[k.FILL_AT], of[k.FILL_TOKENS_IN], of[k.FILL_TOKENS_OUT], row[k.FILL_CARD_IN],
+            row[k.FILL_CARD_OUT], row[k.FILL_CARD_SECOND], terms[k.TERM_TAKE],
+            terms[k.TERM_RENT], terms[k.TERM_TOLERANCE], terms[k.TERM_SETTLE],
+            terms[k.TERM_DELIVER], terms[k.TERM_DISPUTE],
         )  # fmt: skip

@@ -9,5 +9,7 @@ rules       eligibility, cost, latency, value, score             §5
 campaigns   the site rules of a campaign as a bitmap             §5, rules 4 to 11
 book        offers and fills in their lists, slots in flight     §3
 rests       bids at rest in their lists
+waits       what open fills wait for, in order of time           §6, "Expiries"
+ahead       what the next bids of a frame will ask of memory
 heap        what ends by time       wide   two-word arithmetic   emit   rows of events
 """

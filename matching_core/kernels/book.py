@@ -23,6 +23,16 @@ def map_slot(keys: int, key: int) -> int:
 
 
 @inner
+def map_place(s: Array, map_at: int, key: int) -> int:
+    """Return the row of a key, or the empty one where it belongs (the caller may write it there)."""
+    entries = table(s, map_at, c.MAP_ROW)
+    slot = map_slot(s[map_at + 1], key)
+    while entries[slot, 0] != 0 and entries[slot, 0] != key:
+        slot = (slot + 1) & (s[map_at + 1] - 1)
+    return i64(slot)
+
+
+@inner
 def map_find(s: Array, map_at: int, key: int) -> int:
     """Return the value of a key, 0 when it has none."""
     entries = table(s, map_at, c.MAP_ROW)
@@ -38,9 +48,7 @@ def map_find(s: Array, map_at: int, key: int) -> int:
 def map_put(s: Array, map_at: int, key: int, value: int) -> None:
     """Set the value of a key; the caller has seen to it that at least half of the map is empty."""
     entries = table(s, map_at, c.MAP_ROW)
-    slot = map_slot(s[map_at + 1], key)
-    while entries[slot, 0] != 0 and entries[slot, 0] != key:
-        slot = (slot + 1) & (s[map_at + 1] - 1)
+    slot = map_place(s, map_at, key)
     entries[slot, 0] = key
     entries[slot, 1] = value
 
@@ -66,15 +74,15 @@ def set_available(s: Array, offer: int) -> None:
 def list_fill(s: Array, offer: int, fill: int) -> None:
     """Add a new fill, the highest ordinal, to what is in flight under a name."""
     offers = table(s, c.OFFERS, c.OFFER_ROW)
-    fills = table(s, c.FILLS, c.FILL_ROW)
+    links = small_table(s, c.FILLS, c.FILL_NARROW)
     last = offers[offer, c.OFFER_LAST_FILL]
-    fills[fill, c.FILL_LISTED] = 1
-    fills[fill, c.FILL_NEXT] = 0
-    fills[fill, c.FILL_PREVIOUS] = last
+    links[fill, c.FILL_LISTED] = 1
+    links[fill, c.FILL_NEXT] = 0
+    links[fill, c.FILL_PREVIOUS] = last
     if last == 0:
         offers[offer, c.OFFER_FIRST_FILL] = fill
     else:
-        fills[last, c.FILL_NEXT] = fill
+        links[last, c.FILL_NEXT] = fill
     offers[offer, c.OFFER_LAST_FILL] = fill
     offers[offer, c.OFFER_IN_FLIGHT] += 1
     set_available(s, offer)
@@ -83,21 +91,21 @@ def list_fill(s: Array, offer: int, fill: int) -> None:
 @inner
 def unlist_fill(s: Array, fill: int) -> None:
     """Take a fill out of what is in flight, if it is in it; frees the row of one that has ended."""
-    fills = table(s, c.FILLS, c.FILL_ROW)
-    if fills[fill, c.FILL_LISTED] == 0:
+    links = small_table(s, c.FILLS, c.FILL_NARROW)
+    if links[fill, c.FILL_LISTED] == 0:
         return
     offers = table(s, c.OFFERS, c.OFFER_ROW)
-    offer = fills[fill, c.FILL_OFFER]
-    after, before = fills[fill, c.FILL_NEXT], fills[fill, c.FILL_PREVIOUS]
+    offer = i64(links[fill, c.FILL_OFFER])
+    after, before = i64(links[fill, c.FILL_NEXT]), i64(links[fill, c.FILL_PREVIOUS])
     if before == 0:
         offers[offer, c.OFFER_FIRST_FILL] = after
     else:
-        fills[before, c.FILL_NEXT] = after
+        links[before, c.FILL_NEXT] = after
     if after == 0:
         offers[offer, c.OFFER_LAST_FILL] = before
     else:
-        fills[after, c.FILL_PREVIOUS] = before
-    fills[fill, c.FILL_LISTED] = 0
+        links[after, c.FILL_PREVIOUS] = before
+    links[fill, c.FILL_LISTED] = 0
     offers[offer, c.OFFER_IN_FLIGHT] -= 1
     set_available(s, offer)
     free_fill(s, fill)
@@ -106,10 +114,10 @@ def unlist_fill(s: Array, fill: int) -> None:
 @inner
 def free_fill(s: Array, fill: int) -> None:
     """Give a row back that holds a fill which ended and is in no list."""
-    fills = table(s, c.FILLS, c.FILL_ROW)
-    if fills[fill, c.FILL_STATE] == c.ENDED and fills[fill, c.FILL_LISTED] == 0:
-        fills[fill, c.FILL_STATE] = 0
-        fills[fill, c.FILL_NEXT] = s[c.FILL_FREE]
+    links = small_table(s, c.FILLS, c.FILL_NARROW)
+    if links[fill, c.FILL_STATE] == c.ENDED and links[fill, c.FILL_LISTED] == 0:
+        links[fill, c.FILL_STATE] = 0
+        links[fill, c.FILL_NEXT] = s[c.FILL_FREE]
         s[c.FILL_FREE] = fill
 
 

@@ -12,12 +12,12 @@ from matching_core.event_rows import EVENT_WORDS
 from matching_core.jit import Array, i64, inbox, inner, small_table, table
 from matching_core.kernels import emit as e
 from matching_core.kernels.bid import clear_bid
-from matching_core.kernels.book import map_find, map_put
-from matching_core.kernels.heap import heap_move
+from matching_core.kernels.book import map_place
 from matching_core.kernels.lifecycle import complete_fill, decline_fill, start_fill
 from matching_core.kernels.near import BANDS_US, set_near
 from matching_core.kernels.offers import reject_offer
 from matching_core.kernels.rests import CANCELLED, end_rest, find_rest
+from matching_core.kernels.waits import wait_move
 from schemas import limits, reasons, records
 
 _BID = records.BID_RECORD
@@ -53,8 +53,8 @@ def agent_key(buyer: int, agent: int) -> int:
 
 
 @inner
-def bid_refusal(s: Array, buyer: int, agent: int, bid: int, rest_us: int) -> int:
-    """Return why the bid in row 0 is rejected, 0 if it is not."""
+def bid_refusal(s: Array, buyer: int, bid: int, last_bid: int, rest_us: int) -> int:
+    """Return why the bid in row 0 is rejected, 0 if it is not; `last_bid` is its agent's."""
     rests = table(s, c.RESTS_TABLE, c.REST_ROW)
     campaigns = table(s, c.CAMPAIGNS, c.CAMPAIGN_ROW)
     buyers = table(s, c.BUYERS, c.BUYER_ROW)
@@ -70,7 +70,7 @@ def bid_refusal(s: Array, buyer: int, agent: int, bid: int, rest_us: int) -> int
         return UNKNOWN
     if not 0 <= rests[0, c.REST_ADAPTER] <= s[c.ADAPTER_COUNT]:
         return UNKNOWN
-    if bid <= map_find(s, c.AGENTS, agent_key(buyer, agent)):
+    if bid <= last_bid:
         return DUPLICATE
     if buyers[buyer, c.BUYER_HALTS] != 0 or s[c.EXCHANGE_HALTS] != 0:
         return HALTED
@@ -99,7 +99,10 @@ def do_bid(s: Array, place: int, buyer: int, agent: int) -> None:
     rests[0, c.REST_LEASE_US] = i64(record["lease_us"])
     rests[0, c.REST_UNITS] = i64(record["quantity"])
     rests[0, c.REST_NEXT_UNIT] = 0
-    refusal = bid_refusal(s, buyer, agent, bid, rest_us)
+    agents = table(s, c.AGENTS, c.MAP_ROW)
+    key = agent_key(buyer, agent)
+    slot = map_place(s, c.AGENTS, key)
+    refusal = bid_refusal(s, buyer, bid, agents[slot, 1], rest_us)  # 0 where there is no agent yet
     if refusal != 0:
         row = e.emit_rejected(s, records.BID, refusal)
         events = table(s, c.EVENTS, EVENT_WORDS)
@@ -108,10 +111,10 @@ def do_bid(s: Array, place: int, buyer: int, agent: int) -> None:
         events[row, e.E_BID] = bid
         events[row, e.E_CAMPAIGN] = campaign
         return
-    map_before = map_find(s, c.AGENTS, agent_key(buyer, agent))
-    if map_before == 0:
+    if agents[slot, 0] == 0:
         s[c.AGENT_ROWS] += 1
-    map_put(s, c.AGENTS, agent_key(buyer, agent), bid)
+    agents[slot, 0] = key
+    agents[slot, 1] = bid
     campaigns = table(s, c.CAMPAIGNS, c.CAMPAIGN_ROW)
     budget = i64(record["latency_budget_us"])
     if budget == _NONE_U32:
@@ -199,14 +202,15 @@ def do_fill_command(
         return
     fills = table(s, c.FILLS, c.FILL_ROW)
     fill = i64(small_table(s, c.FILL_INDEX, c.FILL_INDEX_ROW)[number, c.INDEX_ROW_OF_FILL])
-    state = fills[fill, c.FILL_STATE]
-    figure = c.FILL_OPERATOR_FIGURE if is_operator else c.FILL_BUYER_FIGURE
+    progress = table(s, c.FILL_PROGRESS, c.PROGRESS_ROW)
+    state = small_table(s, c.FILLS, c.FILL_NARROW)[fill, c.FILL_STATE]
+    figure = c.PROGRESS_OPERATOR_FIGURE if is_operator else c.PROGRESS_BUYER_FIGURE
     if kind == records.START or kind == records.RELEASE:  # noqa: PLR1714  # no sets in kernels
         allowed = state == c.LEASED
     elif kind == records.DECLINE:
-        allowed = state == c.LEASED or (state == c.STARTED and fills[fill, figure] == c.NOT_YET)
+        allowed = state == c.LEASED or (state == c.STARTED and progress[fill, figure] == c.NOT_YET)
     else:
-        allowed = (state == c.STARTED and fills[fill, figure] == c.NOT_YET) or (
+        allowed = (state == c.STARTED and progress[fill, figure] == c.NOT_YET) or (
             state == c.LEASED and is_operator
         )
     if not allowed:
@@ -218,7 +222,7 @@ def do_fill_command(
     elif kind == records.RELEASE:
         until = min(fills[fill, c.FILL_LEASE_UNTIL], s[c.AT] + _RELEASE_GRACE_NS)
         fills[fill, c.FILL_LEASE_UNTIL] = until
-        heap_move(s, c.LEASE_HEAP, table(s, c.FILL_PLACES, 1)[fill, 0], until, number)
+        wait_move(s, c.LEASE_WAIT, until, number, fill)
         row = e.emit_of_fill(s, e.RELEASING, fill)
         table(s, c.EVENTS, EVENT_WORDS)[row, e.E_LEASE_UNTIL] = until
     else:

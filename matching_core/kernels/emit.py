@@ -2,7 +2,7 @@
 
 from matching_core import columns as c
 from matching_core.event_rows import COLUMNS, EVENT_WORDS
-from matching_core.jit import Array, i64, inner, table
+from matching_core.jit import Array, i64, inner, small_table, table
 
 (
     E_SEQ, E_INDEX, E_AT, E_TYPE, E_REASON, E_COMMAND, E_BUYER, E_AGENT, E_BID, E_UNIT, E_QUANTITY,
@@ -66,15 +66,16 @@ def emit_of_fill(s: Array, kind: int, fill: int) -> int:
     """Begin an event of a fill (a row of fills): whose it was and what it cost; returns the row."""
     fills = table(s, c.FILLS, c.FILL_ROW)
     offers = table(s, c.OFFERS, c.OFFER_ROW)
-    offer = fills[fill, c.FILL_OFFER]
+    narrow = small_table(s, c.FILLS, c.FILL_NARROW)
+    offer = i64(narrow[fill, c.FILL_OFFER])
     row = emit(s, kind)
     events = table(s, c.EVENTS, EVENT_WORDS)
     events[row, E_FILL] = fills[fill, c.FILL_NUMBER]
-    events[row, E_BUYER] = fills[fill, c.FILL_BUYER]
-    events[row, E_AGENT] = fills[fill, c.FILL_AGENT]
+    events[row, E_BUYER] = narrow[fill, c.FILL_BUYER]
+    events[row, E_AGENT] = narrow[fill, c.FILL_AGENT]
     events[row, E_BID] = fills[fill, c.FILL_BID]
-    events[row, E_UNIT] = fills[fill, c.FILL_UNIT]
-    events[row, E_OPERATOR] = fills[fill, c.FILL_OPERATOR]
+    events[row, E_UNIT] = narrow[fill, c.FILL_UNIT]
+    events[row, E_OPERATOR] = narrow[fill, c.FILL_OPERATOR]
     events[row, E_SITE] = offers[offer, c.OFFER_SITE]
     events[row, E_OFFER] = offers[offer, c.OFFER_NUMBER]
     events[row, E_ORDINAL] = fills[fill, c.FILL_ORDINAL]

@@ -9,6 +9,7 @@ from matching_core import columns as c
 from matching_core.event_rows import EVENT_WORDS
 from matching_core.jit import Array, i64, inbox, inner, kernel, small_table, table
 from matching_core.kernels import emit as e
+from matching_core.kernels.ahead import ask_for_bids
 from matching_core.kernels.book import map_find, map_put
 from matching_core.kernels.capacity import cancel_offers, renew_offers
 from matching_core.kernels.commands import (
@@ -146,8 +147,9 @@ def resolve(s: Array, number: int, amount: int) -> int:
         return UNKNOWN
     index = small_table(s, c.FILL_INDEX, c.FILL_INDEX_ROW)
     fill = i64(index[number, c.INDEX_ROW_OF_FILL])
-    fills = table(s, c.FILLS, c.FILL_ROW)
-    if fill == 0 or fills[fill, c.FILL_STATE] != c.DISPUTED or amount > fills[fill, c.FILL_PRICE]:
+    state = small_table(s, c.FILLS, c.FILL_NARROW)[fill, c.FILL_STATE]
+    price = table(s, c.FILLS, c.FILL_ROW)[fill, c.FILL_PRICE]
+    if fill == 0 or state != c.DISPUTED or amount > price:
         return STATE
     settle(s, fill, amount, amount, BY_EXCHANGE)
     return 0
@@ -173,6 +175,8 @@ def run(s: Array, kind: int, count: int, member: int, agent: int, role: int, at_
     many = agent == MANY
     senders = table(s, c.SENDERS, c.SENDER_ROW)
     for place in range(count):
+        if kind == records.BID:
+            ask_for_bids(s, place, count)
         if many:
             member, agent = senders[place, 0], senders[place, 1]
         s[c.SEQ] += 1

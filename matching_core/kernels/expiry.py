@@ -6,16 +6,18 @@ deliveries → disputes; each by (due time, priority | arrival | fill number)
 
 from matching_core import columns as c
 from matching_core.event_rows import EVENT_WORDS
-from matching_core.jit import Array, inner, table
+from matching_core.jit import Array, i64, inner, prefetch, small_table, table
 from matching_core.kernels import emit as e
 from matching_core.kernels.book import unlink_offer
 from matching_core.kernels.capacity import sell_concerned
 from matching_core.kernels.heap import heap_due, heap_move, heap_push
 from matching_core.kernels.lifecycle import release_fill, settle_by_default, settle_late
 from matching_core.kernels.rests import end_rest
+from matching_core.kernels.waits import wait_due
 from schemas import reasons
 
 _EXPIRED = reasons.NO_FILL["expired"]
+_LINE = 64
 
 
 @inner
@@ -41,17 +43,42 @@ def expire_offers(s: Array) -> None:
 
 
 @inner
+def ask_for_fills(s: Array, fill: int) -> None:
+    """Let the lines come that the leases behind this one in its run will need when they end."""
+    links = small_table(s, c.FILL_WAITS, 2 * c.WAIT_ROW)
+    second = i64(links[links[fill, c.WAIT_LATER], c.WAIT_LATER])
+    fourth = i64(links[links[second, c.WAIT_LATER], c.WAIT_LATER])
+    prefetch(s, c.FILL_WAITS, 8 * c.WAIT_ROW * fourth)
+    prefetch(s, c.FILLS, 8 * c.FILL_ROW * fourth)
+    prefetch(s, c.FILLS, 8 * c.FILL_ROW * fourth + _LINE)
+    offer = i64(small_table(s, c.FILLS, c.FILL_NARROW)[second, c.FILL_OFFER])
+    prefetch(s, c.ASKS, 8 * c.ASK_ROW * offer)
+    prefetch(s, c.OFFERS, 8 * c.OFFER_ROW * offer + 8 * c.OFFER_SITE)
+    prefetch(s, c.OFFERS, 8 * c.OFFER_ROW * offer + 8 * c.OFFER_LAST_FILL)
+
+
+@inner
 def expire_leases(s: Array) -> None:
-    """Release all leases that are due, then let resting bids compete for what that freed."""
-    heap = table(s, c.LEASE_HEAP, c.HEAP_WORDS)
-    fills = table(s, c.FILLS, c.FILL_ROW)
+    """Release all leases that are due, then let resting bids compete for what that freed.
+
+    An offer whose model no bid at rest accepts need not be put up: nobody would come.
+    """
+    narrow = small_table(s, c.FILLS, c.FILL_NARROW)
     offers = table(s, c.OFFERS, c.OFFER_ROW)
-    while heap_due(s, c.LEASE_HEAP, s[c.AT]):
-        fill = heap[1, 2]
-        offer = fills[fill, c.FILL_OFFER]
+    now_ns = s[c.AT]
+    models = table(s, c.MODELS, c.MODEL_ROW)
+    fill = wait_due(s, c.LEASE_WAIT, now_ns)
+    while fill != 0:
+        ask_for_fills(s, fill)
+        offer = i64(narrow[fill, c.FILL_OFFER])
         release_fill(s, fill)
-        if offers[offer, c.OFFER_STANDING] != 0 and offers[offer, c.OFFER_CONCERNED] == 0:
+        if (
+            models[offers[offer, c.OFFER_MODEL], c.MODEL_FIRST_REST] != 0
+            and offers[offer, c.OFFER_STANDING] != 0
+            and offers[offer, c.OFFER_CONCERNED] == 0
+        ):
             heap_push(s, c.CONCERNED_HEAP, offers[offer, c.OFFER_PRIORITY], 0, offer)
+        fill = wait_due(s, c.LEASE_WAIT, now_ns)
     sell_concerned(s)
 
 
@@ -63,11 +90,14 @@ def expire(s: Array) -> None:
     heap = table(s, c.REST_HEAP, c.HEAP_WORDS)
     while heap_due(s, c.REST_HEAP, s[c.AT]):
         end_rest(s, heap[1, 2], _EXPIRED)
-    if heap_due(s, c.LEASE_HEAP, s[c.AT]):
+    now_ns = s[c.AT]
+    if s[c.LEASE_WAIT + c.WAIT_NEXT_DUE] <= now_ns:
         expire_leases(s)
-    heap = table(s, c.SETTLE_HEAP, c.HEAP_WORDS)
-    while heap_due(s, c.SETTLE_HEAP, s[c.AT]):
-        settle_late(s, heap[1, 2])
-    heap = table(s, c.DISPUTE_HEAP, c.HEAP_WORDS)
-    while heap_due(s, c.DISPUTE_HEAP, s[c.AT]):
-        settle_by_default(s, heap[1, 2])
+    fill = wait_due(s, c.SETTLE_WAIT, now_ns)
+    while fill != 0:
+        settle_late(s, fill)
+        fill = wait_due(s, c.SETTLE_WAIT, now_ns)
+    fill = wait_due(s, c.DISPUTE_WAIT, now_ns)
+    while fill != 0:
+        settle_by_default(s, fill)
+        fill = wait_due(s, c.DISPUTE_WAIT, now_ns)

@@ -18,8 +18,9 @@ site. Nothing of the index is used: offers' rows, sites, campaigns, round trips.
 
 from matching_core import columns as c
 from matching_core.jit import Array, bits_table, byte_table, i64, inner, kernel, small_table, table
+from matching_core.kernels.book import map_find
 from matching_core.kernels.campaigns import all_allowed
-from matching_core.kernels.commands import bid_refusal
+from matching_core.kernels.commands import agent_key, bid_refusal
 from matching_core.kernels.rules import (
     CAPABILITY,
     CERTIFICATION,
@@ -290,4 +291,6 @@ def scan(s: Array, seen: Array, found: Array, candidates: Array) -> int:
 def refusal_of(s: Array, bid: int, rest_us: int) -> int:
     """Return why the market would reject the bid in row 0, 0 if it would not."""
     rests = table(s, c.RESTS_TABLE, c.REST_ROW)
-    return i64(bid_refusal(s, rests[0, c.REST_BUYER], rests[0, c.REST_AGENT], bid, rest_us))
+    buyer = rests[0, c.REST_BUYER]
+    last_bid = map_find(s, c.AGENTS, agent_key(buyer, rests[0, c.REST_AGENT]))
+    return i64(bid_refusal(s, buyer, bid, last_bid, rest_us))

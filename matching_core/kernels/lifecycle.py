@@ -4,7 +4,8 @@
       │                  └── one side silent, or nobody completed ──▶ settled
       ├── lease_until ──▶ released              (leased | started) ── decline ──▶ declined
 
-A fill is in the one heap that its state waits in: leases, settlements, or disputes.
+A fill is among those that wait for what its state waits for (waits.py): the end of its lease, its
+settlement, or the end of its dispute.
 """
 
 from matching_core import columns as c
@@ -21,7 +22,7 @@ from matching_core.event_rows import (
 from matching_core.jit import Array, i64, inner, small_table, table
 from matching_core.kernels import emit as e
 from matching_core.kernels.book import free_fill, list_fill, unlist_fill
-from matching_core.kernels.heap import heap_move, heap_push, heap_remove
+from matching_core.kernels.waits import wait_move, wait_push, wait_remove
 from matching_core.kernels.wide import add_ended, ceil_div, multiply_divide, multiply_divide_up
 from schemas import limits, lists
 
@@ -41,12 +42,13 @@ def make_fill(
     rests = table(s, c.RESTS_TABLE, c.REST_ROW)
     offers = table(s, c.OFFERS, c.OFFER_ROW)
     fills = table(s, c.FILLS, c.FILL_ROW)
+    links = small_table(s, c.FILLS, c.FILL_NARROW)
     models = table(s, c.MODELS, c.MODEL_ROW)
     sites = table(s, c.SITES, c.SITE_ROW)
     index = small_table(s, c.FILL_INDEX, c.FILL_INDEX_ROW)
     fill = s[c.FILL_FREE]
     if fill != 0:
-        s[c.FILL_FREE] = fills[fill, c.FILL_NEXT]
+        s[c.FILL_FREE] = i64(links[fill, c.FILL_NEXT])
     else:
         fill = s[c.FILL_ROWS]
         s[c.FILL_ROWS] = fill + 1
@@ -75,35 +77,25 @@ def make_fill(
     index[number, c.INDEX_BUYER] = buyer
     index[number, c.INDEX_OPERATOR] = operator
     fills[fill, c.FILL_NUMBER] = number
-    fills[fill, c.FILL_BUYER] = buyer
-    fills[fill, c.FILL_AGENT] = rests[bid, c.REST_AGENT]
     fills[fill, c.FILL_BID] = rests[bid, c.REST_BID]
-    fills[fill, c.FILL_UNIT] = unit
-    fills[fill, c.FILL_OPERATOR] = operator
-    fills[fill, c.FILL_OFFER] = offer
     fills[fill, c.FILL_ORDINAL] = offers[offer, c.OFFER_MADE]
     fills[fill, c.FILL_PRICE] = price
-    fills[fill, c.FILL_STATE] = c.LEASED
-    fills[fill, c.FILL_LEASE_UNTIL] = lease_until
     fills[fill, c.FILL_AT] = at_ns
-    fills[fill, c.FILL_STARTED] = c.NOT_YET
-    fills[fill, c.FILL_FIRST] = c.NOT_YET
-    fills[fill, c.FILL_DISPUTED] = c.NOT_YET
-    fills[fill, c.FILL_BUYER_FIGURE] = c.NOT_YET
-    fills[fill, c.FILL_OPERATOR_FIGURE] = c.NOT_YET
-    fills[fill, c.FILL_TOKENS_IN] = rests[bid, c.REST_TOKENS_IN]
-    fills[fill, c.FILL_TOKENS_OUT] = rests[bid, c.REST_TOKENS_OUT]
+    fills[fill, c.FILL_LEASE_UNTIL] = lease_until
+    fills[fill, c.FILL_CARD_SECOND] = models[model, card + 2]
     fills[fill, c.FILL_CARD_IN] = models[model, card]
     fills[fill, c.FILL_CARD_OUT] = models[model, card + 1]
-    fills[fill, c.FILL_CARD_SECOND] = models[model, card + 2]
-    fills[fill, c.FILL_TAKE] = s[c.TAKE]
-    fills[fill, c.FILL_RENT] = s[c.RENT]
-    fills[fill, c.FILL_TOLERANCE] = s[c.TOLERANCE]
-    fills[fill, c.FILL_SETTLE] = s[c.SETTLE]
-    fills[fill, c.FILL_DELIVER] = s[c.DELIVER]
-    fills[fill, c.FILL_DISPUTE] = s[c.DISPUTE]
+    links[fill, c.FILL_BUYER] = buyer
+    links[fill, c.FILL_OPERATOR] = operator
+    links[fill, c.FILL_OFFER] = offer
+    links[fill, c.FILL_STATE] = c.LEASED
+    links[fill, c.FILL_AGENT] = rests[bid, c.REST_AGENT]
+    links[fill, c.FILL_UNIT] = unit
+    links[fill, c.FILL_TERMS] = s[c.TERMS]
+    links[fill, c.FILL_TOKENS_IN] = rests[bid, c.REST_TOKENS_IN]
+    links[fill, c.FILL_TOKENS_OUT] = rests[bid, c.REST_TOKENS_OUT]
     list_fill(s, offer, fill)
-    heap_push(s, c.LEASE_HEAP, lease_until, number, fill)
+    wait_push(s, c.LEASE_WAIT, lease_until, number, fill)
 
     row = e.emit_of_fill(s, e.FILL, fill)
     events = table(s, c.EVENTS, EVENT_WORDS)
@@ -135,16 +127,24 @@ def make_fill(
 
 
 @inner
+def terms_of(s: Array, fill: int) -> int:
+    """Return the row of TERMS_TABLE with the rules that a fill was made by."""
+    return i64(small_table(s, c.FILLS, c.FILL_NARROW)[fill, c.FILL_TERMS])
+
+
+@inner
 def rent_of(s: Array, fill: int) -> int:
     """Return what holding the slot cost, up to the price."""
     fills = table(s, c.FILLS, c.FILL_ROW)
     end = fills[fill, c.FILL_LEASE_UNTIL]
-    first = fills[fill, c.FILL_FIRST]
-    if first != c.NOT_YET:
-        end = min(end, first)
+    if small_table(s, c.FILLS, c.FILL_NARROW)[fill, c.FILL_STATE] != c.LEASED:
+        first = table(s, c.FILL_PROGRESS, c.PROGRESS_ROW)[fill, c.PROGRESS_FIRST]
+        if first != c.NOT_YET:
+            end = min(end, first)
     held_us = (end - fills[fill, c.FILL_AT]) // _NS_PER_US
     price = i64(fills[fill, c.FILL_PRICE])
-    rent = multiply_divide_up(price, fills[fill, c.FILL_RENT] * held_us, _RENT_DIVISOR)
+    rate = table(s, c.TERMS_TABLE, c.TERM_ROW)[terms_of(s, fill), c.TERM_RENT]
+    rent = multiply_divide_up(price, rate * held_us, _RENT_DIVISOR)
     rent += ceil_div(fills[fill, c.FILL_CARD_SECOND] * held_us, 1_000_000)
     return min(price, rent)
 
@@ -156,8 +156,9 @@ def figure_of(s: Array, fill: int, tokens_in: int, tokens_out: int) -> int:
         return 0
     fills = table(s, c.FILLS, c.FILL_ROW)
     price = i64(fills[fill, c.FILL_PRICE])
-    by_input = fills[fill, c.FILL_TOKENS_IN] * fills[fill, c.FILL_CARD_IN]
-    declared = by_input + fills[fill, c.FILL_TOKENS_OUT] * fills[fill, c.FILL_CARD_OUT]
+    narrow = small_table(s, c.FILLS, c.FILL_NARROW)
+    by_input = i64(narrow[fill, c.FILL_TOKENS_IN]) * fills[fill, c.FILL_CARD_IN]
+    declared = by_input + i64(narrow[fill, c.FILL_TOKENS_OUT]) * fills[fill, c.FILL_CARD_OUT]
     metered = by_input + tokens_out * fills[fill, c.FILL_CARD_OUT]
     if metered >= declared:
         return price
@@ -166,19 +167,21 @@ def figure_of(s: Array, fill: int, tokens_in: int, tokens_out: int) -> int:
 
 @inner
 def end_fill(s: Array, fill: int, paid: int) -> None:
-    """Let a fill be over: out of its heap, only its members remembered."""
+    """Let a fill be over: it waits for nothing, only its members are remembered."""
     fills = table(s, c.FILLS, c.FILL_ROW)
-    state = fills[fill, c.FILL_STATE]
-    heap_at = c.LEASE_HEAP
+    narrow = small_table(s, c.FILLS, c.FILL_NARROW)
+    state = narrow[fill, c.FILL_STATE]
+    wait_at = c.LEASE_WAIT
     if state == c.STARTED:
-        heap_at = c.SETTLE_HEAP
+        wait_at = c.SETTLE_WAIT
     elif state == c.DISPUTED:
-        heap_at = c.DISPUTE_HEAP
-    heap_remove(s, heap_at, table(s, c.FILL_PLACES, 1)[fill, 0])
+        wait_at = c.DISPUTE_WAIT
+    wait_remove(s, wait_at, fill)
     number = fills[fill, c.FILL_NUMBER]
-    add_ended(s, c.SUMS, number, fills[fill, c.FILL_BUYER], fills[fill, c.FILL_OPERATOR], paid)
+    buyer, operator = i64(narrow[fill, c.FILL_BUYER]), i64(narrow[fill, c.FILL_OPERATOR])
+    add_ended(s, c.SUMS, number, buyer, operator, paid)
     small_table(s, c.FILL_INDEX, c.FILL_INDEX_ROW)[number, c.INDEX_ROW_OF_FILL] = 0
-    fills[fill, c.FILL_STATE] = c.ENDED
+    narrow[fill, c.FILL_STATE] = c.ENDED
     s[c.OPEN_FILLS] -= 1
 
 
@@ -186,15 +189,17 @@ def end_fill(s: Array, fill: int, paid: int) -> None:
 def settle(s: Array, fill: int, amount: int, part: int, by: int) -> None:
     """Pay: the buyer at `amount` or the rent, the operator `part` less the fee."""
     fills = table(s, c.FILLS, c.FILL_ROW)
+    narrow = small_table(s, c.FILLS, c.FILL_NARROW)
     price = fills[fill, c.FILL_PRICE]
     paid = amount
     if by != BY_EXCHANGE:
         paid = max(amount, rent_of(s, fill))
-    fee = multiply_divide(part, fills[fill, c.FILL_TAKE], _PPM)
+    take = table(s, c.TERMS_TABLE, c.TERM_ROW)[terms_of(s, fill), c.TERM_TAKE]
+    fee = multiply_divide(part, take, _PPM)
     earned = part - fee
-    table(s, c.BUYERS, c.BUYER_ROW)[fills[fill, c.FILL_BUYER], c.BUYER_AVAILABLE] += price - paid
+    table(s, c.BUYERS, c.BUYER_ROW)[narrow[fill, c.FILL_BUYER], c.BUYER_AVAILABLE] += price - paid
     operators = table(s, c.OPERATORS, c.OPERATOR_ROW)
-    operators[fills[fill, c.FILL_OPERATOR], c.OPERATOR_BALANCE] += earned
+    operators[narrow[fill, c.FILL_OPERATOR], c.OPERATOR_BALANCE] += earned
     s[c.FEES] += fee
     s[c.WITHHELD] += paid - part
     row = e.emit_of_fill(s, e.SETTLED, fill)
@@ -213,16 +218,17 @@ def settle(s: Array, fill: int, amount: int, part: int, by: int) -> None:
 def release_fill(s: Array, fill: int) -> None:
     """Let a lease end unused: the rent is withheld, the slot returns."""
     fills = table(s, c.FILLS, c.FILL_ROW)
+    narrow = small_table(s, c.FILLS, c.FILL_NARROW)
     price = fills[fill, c.FILL_PRICE]
     paid = rent_of(s, fill)
-    table(s, c.BUYERS, c.BUYER_ROW)[fills[fill, c.FILL_BUYER], c.BUYER_AVAILABLE] += price - paid
+    table(s, c.BUYERS, c.BUYER_ROW)[narrow[fill, c.FILL_BUYER], c.BUYER_AVAILABLE] += price - paid
     s[c.WITHHELD] += paid
     row = e.emit_of_fill(s, e.RELEASED, fill)
     events = table(s, c.EVENTS, EVENT_WORDS)
     events[row, e.E_PAID] = paid
     events[row, e.E_REFUND] = price - paid
     end_fill(s, fill, paid)
-    if fills[fill, c.FILL_LISTED] != 0:
+    if narrow[fill, c.FILL_LISTED] != 0:
         unlist_fill(s, fill)
     else:
         free_fill(s, fill)
@@ -233,7 +239,8 @@ def decline_fill(s: Array, fill: int, reason: int) -> None:
     """Give the whole hold back; the slot stays taken until the operator's next report."""
     fills = table(s, c.FILLS, c.FILL_ROW)
     buyers = table(s, c.BUYERS, c.BUYER_ROW)
-    buyers[fills[fill, c.FILL_BUYER], c.BUYER_AVAILABLE] += fills[fill, c.FILL_PRICE]
+    buyer = small_table(s, c.FILLS, c.FILL_NARROW)[fill, c.FILL_BUYER]
+    buyers[buyer, c.BUYER_AVAILABLE] += fills[fill, c.FILL_PRICE]
     row = e.emit_of_fill(s, e.DECLINED, fill)
     events = table(s, c.EVENTS, EVENT_WORDS)
     events[row, e.E_REASON] = reason
@@ -246,36 +253,45 @@ def decline_fill(s: Array, fill: int, reason: int) -> None:
 def start_fill(s: Array, fill: int) -> None:
     """Let a leased fill be served: it now waits to be delivered."""
     fills = table(s, c.FILLS, c.FILL_ROW)
-    heap_remove(s, c.LEASE_HEAP, table(s, c.FILL_PLACES, 1)[fill, 0])
-    fills[fill, c.FILL_STATE] = c.STARTED
-    fills[fill, c.FILL_STARTED] = s[c.AT]
-    due_ns = s[c.AT] + _NS_PER_US * fills[fill, c.FILL_DELIVER]
-    heap_push(s, c.SETTLE_HEAP, due_ns, fills[fill, c.FILL_NUMBER], fill)
+    wait_remove(s, c.LEASE_WAIT, fill)
+    small_table(s, c.FILLS, c.FILL_NARROW)[fill, c.FILL_STATE] = c.STARTED
+    progress = table(s, c.FILL_PROGRESS, c.PROGRESS_ROW)
+    progress[fill, c.PROGRESS_STARTED] = s[c.AT]
+    progress[fill, c.PROGRESS_FIRST] = c.NOT_YET
+    progress[fill, c.PROGRESS_DISPUTED] = c.NOT_YET
+    progress[fill, c.PROGRESS_BUYER_FIGURE] = c.NOT_YET
+    progress[fill, c.PROGRESS_OPERATOR_FIGURE] = c.NOT_YET
+    deliver_us = table(s, c.TERMS_TABLE, c.TERM_ROW)[terms_of(s, fill), c.TERM_DELIVER]
+    due_ns = s[c.AT] + _NS_PER_US * deliver_us
+    wait_push(s, c.SETTLE_WAIT, due_ns, fills[fill, c.FILL_NUMBER], fill)
 
 
 @inner
 def complete_fill(s: Array, fill: int, side: int, tokens_in: int, tokens_out: int) -> None:
     """Take one side's figure of a started fill; with both it is settled or disputed."""
     fills = table(s, c.FILLS, c.FILL_ROW)
-    fills[fill, side] = figure_of(s, fill, tokens_in, tokens_out)
+    progress = table(s, c.FILL_PROGRESS, c.PROGRESS_ROW)
+    terms = table(s, c.TERMS_TABLE, c.TERM_ROW)
+    by = terms_of(s, fill)
+    progress[fill, side] = figure_of(s, fill, tokens_in, tokens_out)
     number = fills[fill, c.FILL_NUMBER]
-    place = table(s, c.FILL_PLACES, 1)[fill, 0]
-    if fills[fill, c.FILL_FIRST] == c.NOT_YET:
-        fills[fill, c.FILL_FIRST] = s[c.AT]
-        due_ns = s[c.AT] + _NS_PER_US * fills[fill, c.FILL_SETTLE]
-        heap_move(s, c.SETTLE_HEAP, place, due_ns, number)
+    if progress[fill, c.PROGRESS_FIRST] == c.NOT_YET:
+        progress[fill, c.PROGRESS_FIRST] = s[c.AT]
+        due_ns = s[c.AT] + _NS_PER_US * terms[by, c.TERM_SETTLE]
+        wait_move(s, c.SETTLE_WAIT, due_ns, number, fill)
         return
-    one, other = fills[fill, c.FILL_BUYER_FIGURE], fills[fill, c.FILL_OPERATOR_FIGURE]
+    one = progress[fill, c.PROGRESS_BUYER_FIGURE]
+    other = progress[fill, c.PROGRESS_OPERATOR_FIGURE]
     larger, smaller = max(one, other), min(one, other)
-    if larger - smaller <= multiply_divide(larger, fills[fill, c.FILL_TOLERANCE], _PPM):
+    if larger - smaller <= multiply_divide(larger, terms[by, c.TERM_TOLERANCE], _PPM):
         half = (one + other) // 2
         settle(s, fill, half, half, BOTH)
         return
-    heap_remove(s, c.SETTLE_HEAP, place)
-    fills[fill, c.FILL_STATE] = c.DISPUTED
-    fills[fill, c.FILL_DISPUTED] = s[c.AT]
-    due_ns = s[c.AT] + _NS_PER_US * fills[fill, c.FILL_DISPUTE]
-    heap_push(s, c.DISPUTE_HEAP, due_ns, number, fill)
+    wait_remove(s, c.SETTLE_WAIT, fill)
+    small_table(s, c.FILLS, c.FILL_NARROW)[fill, c.FILL_STATE] = c.DISPUTED
+    progress[fill, c.PROGRESS_DISPUTED] = s[c.AT]
+    due_ns = s[c.AT] + _NS_PER_US * terms[by, c.TERM_DISPUTE]
+    wait_push(s, c.DISPUTE_WAIT, due_ns, number, fill)
     row = e.emit_of_fill(s, e.DISPUTED, fill)
     events = table(s, c.EVENTS, EVENT_WORDS)
     events[row, e.E_COST] = one
@@ -285,8 +301,9 @@ def complete_fill(s: Array, fill: int, side: int, tokens_in: int, tokens_out: in
 @inner
 def settle_late(s: Array, fill: int) -> None:
     """Settle a started fill whose time is up: at the one side's figure, or at 0 by nobody."""
-    fills = table(s, c.FILLS, c.FILL_ROW)
-    buyer, operator = fills[fill, c.FILL_BUYER_FIGURE], fills[fill, c.FILL_OPERATOR_FIGURE]
+    progress = table(s, c.FILL_PROGRESS, c.PROGRESS_ROW)
+    buyer = progress[fill, c.PROGRESS_BUYER_FIGURE]
+    operator = progress[fill, c.PROGRESS_OPERATOR_FIGURE]
     if buyer != c.NOT_YET:
         settle(s, fill, buyer, buyer, BY_BUYER)
     elif operator != c.NOT_YET:
@@ -298,6 +315,7 @@ def settle_late(s: Array, fill: int) -> None:
 @inner
 def settle_by_default(s: Array, fill: int) -> None:
     """Settle a dispute that nobody resolved: neither side is left with what it alone claimed."""
-    fills = table(s, c.FILLS, c.FILL_ROW)
-    one, other = fills[fill, c.FILL_BUYER_FIGURE], fills[fill, c.FILL_OPERATOR_FIGURE]
+    progress = table(s, c.FILL_PROGRESS, c.PROGRESS_ROW)
+    one = progress[fill, c.PROGRESS_BUYER_FIGURE]
+    other = progress[fill, c.PROGRESS_OPERATOR_FIGURE]
     settle(s, fill, max(one, other), min(one, other), BY_DEFAULT)
