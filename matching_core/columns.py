@@ -125,9 +125,10 @@ ASK_IN, ASK_OUT, ASK_SECOND = range(3)
 ASK_ROW: Final = 8
 ASK_NARROW: Final = 2 * ASK_ROW
 # ASK_STARTS is 1 where a start may take time: OFFERS then says how much.
-(OFFER_COLD, OFFER_LOAD, OFFER_ADAPTERS, OFFER_PRIORITY, OFFER_SITE, OFFER_MODEL,
- OFFER_NUMBER, OFFER_SLOTS, OFFER_SEEN, OFFER_MADE, OFFER_IN_FLIGHT, OFFER_FIRST_FILL,
- OFFER_LAST_FILL, OFFER_STANDING, OFFER_EXPIRES, OFFER_QUEUED, OFFER_SITE_NEXT,
+# What a fill asks for and changes is one line of OFFERS, the second.
+(OFFER_COLD, OFFER_LOAD, OFFER_ADAPTERS, OFFER_PRIORITY, OFFER_SITE, OFFER_MODEL, OFFER_EXPIRES,
+ OFFER_QUEUED, OFFER_NUMBER, OFFER_SLOTS, OFFER_SEEN, OFFER_MADE, OFFER_IN_FLIGHT,
+ OFFER_FIRST_FILL, OFFER_LAST_FILL, OFFER_STANDING, OFFER_SITE_NEXT,
  OFFER_SITE_PREVIOUS, OFFER_CONCERNED, OFFER_SPOT) = range(20)  # fmt: skip
 OFFER_ROW: Final = 24
 # ASK_ATTRIBUTES: hardware 8, precision 8, contract 8, as in event_rows, then capabilities.
@@ -211,6 +212,8 @@ UNREACHABLE: Final = -1  # RTT holds 2 × p99_us + estimate, or this
 OFFERS_PER_SITE_KEY: Final = 8_192  # key of a name: site × this + offer
 AGENTS_PER_BUYER_KEY: Final = 4_096  # key of an agent: (buyer × this + agent) + 1
 
+assert (8 * OFFER_NUMBER) % 64 == 0
+assert OFFER_STANDING == OFFER_NUMBER + 7
 assert (TAKE, DISPUTE) == (DISPUTE - TERM_DISPUTE, TAKE + TERM_DISPUTE)  # in one order
 assert limits.OFFER_MAX < OFFERS_PER_SITE_KEY
 assert limits.AGENT_MAX < AGENTS_PER_BUYER_KEY

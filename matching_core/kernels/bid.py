@@ -6,7 +6,7 @@ Deals are searched apart: they are no rivals. Why nothing was found says reason.
 
 from matching_core import columns as c
 from matching_core.event_rows import EVENT_WORDS
-from matching_core.jit import Array, i64, inner, small_table, table
+from matching_core.jit import Array, i64, inner, prefetch, small_table, table
 from matching_core.kernels import emit as e
 from matching_core.kernels.lifecycle import make_fill
 from matching_core.kernels.reason import reason_of
@@ -29,6 +29,7 @@ def auction(s: Array) -> bool:
     deal, deal_score, deal_latency, deal_cost, deal_cold = 0, 0, 0, 0, False
     if s[c.DEALS_STANDING] != 0:
         deal, deal_score, deal_latency, deal_cost, deal_cold, _, _ = search(s, DEALS)
+    prefetch(s, c.OFFERS, 8 * (c.OFFER_ROW * winner + c.OFFER_NUMBER))
     if winner != 0:
         value = score + cost
         card = card_of(s, 0, i64(terms[winner, c.ASK_MODEL]))

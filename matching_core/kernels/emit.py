@@ -76,7 +76,7 @@ def emit_of_fill(s: Array, kind: int, fill: int) -> int:
     events[row, E_BID] = fills[fill, c.FILL_BID]
     events[row, E_UNIT] = narrow[fill, c.FILL_UNIT]
     events[row, E_OPERATOR] = narrow[fill, c.FILL_OPERATOR]
-    events[row, E_SITE] = offers[offer, c.OFFER_SITE]
+    events[row, E_SITE] = small_table(s, c.ASKS, c.ASK_NARROW)[offer, c.ASK_SITE]
     events[row, E_OFFER] = offers[offer, c.OFFER_NUMBER]
     events[row, E_ORDINAL] = fills[fill, c.FILL_ORDINAL]
     events[row, E_PRICE] = fills[fill, c.FILL_PRICE]

@@ -53,8 +53,7 @@ def ask_for_fills(s: Array, fill: int) -> None:
     prefetch(s, c.FILLS, 8 * c.FILL_ROW * fourth + _LINE)
     offer = i64(small_table(s, c.FILLS, c.FILL_NARROW)[second, c.FILL_OFFER])
     prefetch(s, c.ASKS, 8 * c.ASK_ROW * offer)
-    prefetch(s, c.OFFERS, 8 * c.OFFER_ROW * offer + 8 * c.OFFER_SITE)
-    prefetch(s, c.OFFERS, 8 * c.OFFER_ROW * offer + 8 * c.OFFER_LAST_FILL)
+    prefetch(s, c.OFFERS, 8 * c.OFFER_ROW * offer + 8 * c.OFFER_NUMBER)
 
 
 @inner
@@ -67,13 +66,14 @@ def expire_leases(s: Array) -> None:
     offers = table(s, c.OFFERS, c.OFFER_ROW)
     now_ns = s[c.AT]
     models = table(s, c.MODELS, c.MODEL_ROW)
+    asks = small_table(s, c.ASKS, c.ASK_NARROW)
     fill = wait_due(s, c.LEASE_WAIT, now_ns)
     while fill != 0:
         ask_for_fills(s, fill)
         offer = i64(narrow[fill, c.FILL_OFFER])
         release_fill(s, fill)
         if (
-            models[offers[offer, c.OFFER_MODEL], c.MODEL_FIRST_REST] != 0
+            models[asks[offer, c.ASK_MODEL], c.MODEL_FIRST_REST] != 0
             and offers[offer, c.OFFER_STANDING] != 0
             and offers[offer, c.OFFER_CONCERNED] == 0
         ):

@@ -19,7 +19,7 @@ from matching_core.event_rows import (
     RIVAL_BIT,
     TIER_SHIFT,
 )
-from matching_core.jit import Array, i64, inner, small_table, table
+from matching_core.jit import Array, i64, inner, prefetch, small_table, table
 from matching_core.kernels import emit as e
 from matching_core.kernels.book import free_fill, list_fill, unlist_fill
 from matching_core.kernels.waits import wait_move, wait_push, wait_remove
@@ -30,6 +30,7 @@ BOTH, BY_BUYER, BY_OPERATOR, NOBODY, BY_EXCHANGE, BY_DEFAULT = range(6)
 assert lists.SETTLED_BY == ("both", "buyer", "operator", "nobody", "exchange", "default")
 _NS_PER_US = limits.NS_PER_US
 _PPM = limits.PPM
+_LINE_BYTES = 64
 _RENT_DIVISOR = limits.PPM * 1_000_000  # parts per million, per second held in µs
 
 
@@ -48,7 +49,11 @@ def make_fill(
     index = small_table(s, c.FILL_INDEX, c.FILL_INDEX_ROW)
     fill = s[c.FILL_FREE]
     if fill != 0:
-        s[c.FILL_FREE] = i64(links[fill, c.FILL_NEXT])
+        free = i64(links[fill, c.FILL_NEXT])
+        s[c.FILL_FREE] = free
+        prefetch(s, c.FILLS, 8 * c.FILL_ROW * free)
+        prefetch(s, c.FILLS, 8 * c.FILL_ROW * free + _LINE_BYTES)
+        prefetch(s, c.FILL_WAITS, 8 * c.WAIT_ROW * free)
     else:
         fill = s[c.FILL_ROWS]
         s[c.FILL_ROWS] = fill + 1
@@ -56,8 +61,9 @@ def make_fill(
     s[c.OPEN_FILLS] += 1
     number = s[c.FILLS_MADE]
     at_ns = s[c.AT]
-    site = offers[offer, c.OFFER_SITE]
-    model = offers[offer, c.OFFER_MODEL]
+    asks = small_table(s, c.ASKS, c.ASK_NARROW)  # was just judged; the row of OFFERS is on its way
+    site = i64(asks[offer, c.ASK_SITE])
+    model = i64(asks[offer, c.ASK_MODEL])
     buyer = rests[bid, c.REST_BUYER]
     operator = sites[site, c.SITE_OPERATOR]
     unit = rests[bid, c.REST_NEXT_UNIT]
@@ -105,7 +111,7 @@ def make_fill(
     events[row, e.E_ADAPTER] = rests[bid, c.REST_ADAPTER]
     events[row, e.E_TOKENS_IN] = rests[bid, c.REST_TOKENS_IN]
     events[row, e.E_TOKENS_OUT] = rests[bid, c.REST_TOKENS_OUT]
-    attributes = i64(small_table(s, c.ASKS, c.ASK_NARROW)[offer, c.ASK_ATTRIBUTES])
+    attributes = i64(asks[offer, c.ASK_ATTRIBUTES])
     attributes &= (1 << c.ATTRIBUTE_BITS) - 1  # hardware, precision, contract
     attributes |= sites[site, c.SITE_TIER] << TIER_SHIFT
     attributes |= sites[site, c.SITE_COUNTRY] << COUNTRY_SHIFT
