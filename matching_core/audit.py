@@ -10,8 +10,10 @@ import numpy as np
 
 from matching_core import columns as k
 from matching_core.kernels.campaigns import rule_of
+from matching_core.kernels.entry import find
+from matching_core.kernels.wheel import IN_HEAP, TICK
 from matching_core.kernels.words import NOBODY, campaign_fails, word_of_offer
-from matching_core.rows import in_flight, open_rows, resting_rows
+from matching_core.rows import in_flight, offer_words, open_rows, resting_rows
 from schemas import limits, lists
 
 
@@ -26,6 +28,7 @@ def check_everything(columns: k.Columns) -> None:
     _check_rests(columns)
     _check_heaps(columns)
     _check_waits(columns)
+    _check_wheel(columns)
     _check_campaigns(columns)
     _check_near(columns)
 
@@ -72,12 +75,12 @@ def _chain_length(table: np.ndarray, row: int, word: int) -> int:
 
 
 def _check_slots(columns: k.Columns) -> None:
-    offers, fills = columns[k.OFFERS], columns[k.FILLS]
+    fills = columns[k.FILLS]
     used = fills[: columns.s[k.FILL_ROWS]]
     narrow = columns.narrow(k.FILLS)[: columns.s[k.FILL_ROWS]]
     state = narrow[:, k.FILL_STATE]
     for offer in range(1, int(columns.s[k.OFFER_ROWS])):
-        row = offers[offer].tolist()
+        row = offer_words(columns, offer)
         ordinals = list(in_flight(columns, row[k.OFFER_FIRST_FILL]))
         assert len(ordinals) == row[k.OFFER_IN_FLIGHT]
         assert ordinals == sorted(set(ordinals))
@@ -93,20 +96,41 @@ def _check_slots(columns: k.Columns) -> None:
 
 
 def _check_offers(columns: k.Columns) -> None:
-    s, offers = columns.s, columns[k.OFFERS]
-    used = offers[: s[k.OFFER_ROWS]]
-    standing = np.nonzero(used[:, k.OFFER_STANDING])[0]
+    s = columns.s
+    used = columns[k.OFFERS][: s[k.OFFER_ROWS]]
+    standing = _standing(columns)
     assert len(standing) == s[k.STANDING]
     assert (used[standing, k.OFFER_EXPIRES] > s[k.AT]).all()
     behind_sites = []
     for site in range(1, int(s[k.SITE_COUNT]) + 1):
-        first = int(columns[k.SITES][site, k.SITE_FIRST_OFFER])
-        behind_sites += _chain(offers, first, k.OFFER_SITE_NEXT)
+        behind_sites += _standing_at(columns, site)
         halts = columns[k.SITES][site, k.SITE_HALTS]
         operator = columns[k.SITES][site, k.SITE_OPERATOR]
         halts |= columns[k.OPERATORS][operator, k.OPERATOR_HALTS]
         assert _bit(columns[k.OPEN_SITES][0], site) == (halts == 0)
     assert sorted(behind_sites) == standing.tolist()
+
+
+def _standing(columns: k.Columns) -> np.ndarray:
+    return np.flatnonzero(columns.narrow(k.OFFERS)[: columns.s[k.OFFER_ROWS], k.OFFER_SPOT])
+
+
+def _standing_at(columns: k.Columns, site: int) -> list[int]:
+    """Return the offers that the leaves of a site say stand; each name has its row there."""
+    states, found = columns[k.LEAF_STATES], []
+    sites, numbers = columns.narrow(k.ASKS)[:, k.ASK_SITE], columns.short(k.OFFERS)
+    for leaf in _chain(states, int(columns[k.SITES][site, k.SITE_FIRST_LEAF]), k.LEAF_NEXT):
+        rows = columns[k.LEAVES][leaf]
+        found += [
+            int(row) for place, row in enumerate(rows) if states[leaf, k.LEAF_STANDING] >> place & 1
+        ]
+        for place, row in enumerate(rows.tolist()):
+            number = int(numbers[row, k.OFFER_NUMBER])
+            assert row == 0 or number % k.LEAF_NAMES == place
+            assert row == 0 or sites[row] == site
+            key = site * k.LEAVES_PER_SITE_KEY + number // k.LEAF_NAMES
+            assert row == 0 or find(columns.s, k.NAMES, key) == leaf
+    return found
 
 
 def _bit(bits: np.ndarray, number: int) -> int:
@@ -115,7 +139,7 @@ def _bit(bits: np.ndarray, number: int) -> int:
 
 def _check_index(columns: k.Columns) -> None:
     """Every standing offer is on the shelf it says, under bounds that hold for it."""
-    s, offers, asks = columns.s, columns[k.OFFERS], columns[k.ASKS]
+    s, asks = columns.s, columns[k.ASKS]
     lanes, directory, shelves = columns[k.LANES], columns[k.DIRECTORY], columns[k.SHELVES]
     found, used = [], 0
     for lane in range(k.LANES_PER_MODEL, k.LANES_PER_MODEL * (int(s[k.MODEL_COUNT]) + 1)):
@@ -143,7 +167,7 @@ def _check_index(columns: k.Columns) -> None:
         assert count + _chain_length(shelves, free, k.SHELF_NEXT) == numbers
         used += numbers
     assert used == s[k.SHELF_ROWS] - 1
-    assert sorted(found) == np.nonzero(offers[: s[k.OFFER_ROWS], k.OFFER_STANDING])[0].tolist()
+    assert sorted(found) == _standing(columns).tolist()
     assert np.count_nonzero(columns.narrow(k.ASKS)[found, k.ASK_DEAL]) == s[k.DEALS_STANDING]
     assert not asks[0].any()
 
@@ -151,7 +175,7 @@ def _check_index(columns: k.Columns) -> None:
 def _check_shelf(columns: k.Columns, shelf: int, bounds: np.ndarray) -> list[int]:
     """Return the offers on a shelf, each checked."""
     s, row = columns.s, columns[k.SHELVES][shelf]
-    offers, asks, terms = columns[k.OFFERS], columns[k.ASKS], columns.narrow(k.ASKS)
+    asks, terms = columns[k.ASKS], columns.narrow(k.ASKS)
     placed = []
     for place, word in enumerate(columns[k.WORDS][shelf].tolist()):
         board = place // k.BOARD
@@ -166,10 +190,10 @@ def _check_shelf(columns: k.Columns, shelf: int, bounds: np.ndarray) -> list[int
         placed.append(offer)
         assert word == word_of_offer(s, offer)
         assert live == (terms[offer, k.ASK_AVAILABLE] > 0)
-        assert offers[offer, k.OFFER_SPOT] == k.SHELF_PLACES * shelf + place
-        assert site == offers[offer, k.OFFER_SITE] == terms[offer, k.ASK_SITE]
+        assert columns.narrow(k.OFFERS)[offer, k.OFFER_SPOT] == k.SHELF_PLACES * shelf + place
+        assert site == terms[offer, k.ASK_SITE]
         model = row[k.SHELF_LANE] // k.LANES_PER_MODEL
-        assert model == offers[offer, k.OFFER_MODEL] == terms[offer, k.ASK_MODEL]
+        assert model == terms[offer, k.ASK_MODEL]
         assert (terms[offer, k.ASK_DEAL] != 0) == row[k.SHELF_LANE] % k.LANES_PER_MODEL
         a, b = int(asks[offer, k.ASK_IN]), int(asks[offer, k.ASK_OUT])
         least = np.array((a, 4 * a + b, a + b, a + 4 * b, b, int(asks[offer, k.ASK_SECOND])))
@@ -253,7 +277,7 @@ def _check_rests(columns: k.Columns) -> None:
 def _check_heaps(columns: k.Columns) -> None:
     s = columns.s
     sizes = {
-        k.OFFER_HEAP: int(s[k.STANDING]),
+        k.OFFER_HEAP: np.count_nonzero(columns.short(k.OFFERS)[:, k.OFFER_QUEUED] == IN_HEAP),
         k.REST_HEAP: int(s[k.RESTS]),
         k.CONCERNED_HEAP: 0,
         k.CANDIDATE_HEAP: 0,
@@ -299,6 +323,33 @@ def _check_waits(columns: k.Columns) -> None:
         assert sorted(found) == sorted(opened[states == state].tolist())
         assert (waits[found, k.WAIT_NUMBER] == fills[found, k.FILL_NUMBER]).all()
         assert (waits[found, k.WAIT_DUE] >= s[at + k.WAIT_NEXT_DUE]).all()
+
+
+def _check_wheel(columns: k.Columns) -> None:
+    """Every offer that stands is queued no later than it expires, in the one place that it says."""
+    s, links = columns.s, columns.narrow(k.OFFER_PLACES)
+    offers = columns[k.OFFERS][: s[k.OFFER_ROWS]]
+    queued = columns.short(k.OFFERS)[: s[k.OFFER_ROWS], k.OFFER_QUEUED]
+    stands = columns.narrow(k.OFFERS)[: s[k.OFFER_ROWS], k.OFFER_SPOT] != 0
+    hand = int(s[k.WHEEL_HAND])
+    found = 0
+    for slot, (first, count) in enumerate(columns[k.WHEEL].tolist()):
+        before, row, size = 0, first, 0
+        tick = hand + (slot - hand) % k.WHEEL_LISTS
+        while row:
+            assert queued[row] == slot + 1
+            assert links[row].tolist()[1] == before
+            assert not stands[row] or offers[row, k.OFFER_EXPIRES] >> TICK >= tick
+            before, row, size = row, int(links[row, 0]), size + 1
+        assert size == count
+        found += size
+    assert found + s[k.OFFER_HEAP + 2] == np.count_nonzero(queued)
+    assert (queued[stands] != 0).all()
+    for due, priority, row in columns[k.OFFER_HEAP][1 : s[k.OFFER_HEAP + 2] + 1].tolist():
+        kept = offers[row]
+        assert not stands[row] or (due, priority) <= (
+            kept[k.OFFER_EXPIRES], kept[k.OFFER_PRIORITY],
+        )  # fmt: skip
 
 
 def _check_near(columns: k.Columns) -> None:

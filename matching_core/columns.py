@@ -13,13 +13,14 @@ table stands (matching_core/jit.py). Row 0 of a table is nobody: a link of 0 end
     NEAR            one bit per site whose round trip is inside the band of the budget, per origin
     OPEN_SITES      one bit per site that is not halted
 
-    offer    one row per name (site, offer), for ever; NAMES is the hash table from name to row
+    offer    one row per name (site, offer), for ever; NAMES ─▶ LEAVES finds it (kernels/names.py)
                └──▶ its fills above the largest `fills_seen` that were not released, by ordinal:
                     fill ⇄ fill ⇄ fill; their count is what is in flight
     fill     a row while it has not ended or is in such a list; FILL_INDEX finds it by number
     bid      a row while it rests, in the list of its buyer and in one list per model of its
              campaign; row 0 is the bid that is being auctioned
-    heaps    what ends by time: offers, bids (kernels/heap.py)
+    heaps    what ends by time: offers, which first wait in WHEEL (kernels/wheel.py), and bids
+             (kernels/heap.py)
     waits    the same for open fills: leases, settlements, disputes (kernels/waits.py)
 
 An auction (kernels/search.py) walks the shelves of the bid's models by price, judges the offers that
@@ -35,6 +36,7 @@ import numpy as np
 import numpy.typing as npt
 
 from matching_core.event_rows import EVENT_WORDS
+from matching_core.lines import as_lines, lines
 from schemas import limits, lists
 
 Array = npt.NDArray[Any]
@@ -51,18 +53,19 @@ Array = npt.NDArray[Any]
     SITE_CAPACITY, SITE_WORDS, OPERATOR_WORDS, BUYER_WORDS,  # widths of the tables that need one
     SHELF_ROWS, DIRECTORY_ROWS, VERSIONS, DEALS_STANDING, VIEW_ROWS, VIEW_FLUSHES,
     TERM_ROWS, TERMS,  # rules ever in force; the row of those that are
-) = range(49)  # fmt: skip
-_SCALARS: Final = 50
-_TABLES_END: Final = _SCALARS + 2 * 41
+    LEAF_ROWS, WHEEL_HAND,  # leaves ever used; the tick whose offers are not yet in the heap
+) = range(51)  # fmt: skip
+_SCALARS: Final = 52
+_TABLES_END: Final = _SCALARS + 2 * 46
 
 # ----------------------------------------------------------------------------- tables
 # The position in `s` of the table's address; its row count follows.
 (
     OPERATORS, BUYERS, MODELS, ADAPTERS, SITES, DEALS, DEAL_BUYERS, SETS, SET_ITEMS, ASNS,
     CAMPAIGNS, CAMPAIGN_OPERATORS, SITE_RULES, OPEN_SITES, RTT, NEAR, LANES, DIRECTORY, SHELVES,
-    SHELF_SITES, SHELF_OFFERS, WORDS, VIEWS, VIEW_RANGES, NAMES, AGENTS, OFFERS, ASKS, RESTS_TABLE, FILLS, FILL_WAITS,
-    FILL_PROGRESS, TERMS_TABLE,
-    OFFER_PLACES, FILL_INDEX, SUMS, WINNERS, SURVIVORS, EVENTS, INBOX, SENDERS,
+    SHELF_SITES, SHELF_OFFERS, WORDS, VIEWS, VIEW_RANGES, NAMES, LEAVES, LEAF_STATES, AGENTS, OFFERS, ASKS,
+    RESTS_TABLE, FILLS, FILL_WAITS, FILL_PROGRESS, TERMS_TABLE, CONCERNED_PLACES, OFFER_PLACES, WHEEL,
+    FILL_INDEX, SUMS, WINNERS, SURVIVORS, AHEAD, EVENTS, INBOX, SENDERS,
 ) = range(_SCALARS, _TABLES_END, 2)  # fmt: skip
 # A heap has four words more: its size, and the table, its row words and the word of a row that
 # keeps the row's place in the heap (0 = not in it).
@@ -96,7 +99,7 @@ MODEL_HALTS, MODEL_FIRST_REST, MODEL_CARDS = range(3)
 MODEL_ROW: Final = 24
 ADAPTER_ROW: Final = 1  # the model
 (SITE_OPERATOR, SITE_GROUP, SITE_MARGIN, SITE_TIER, SITE_COUNTRY, SITE_CERTIFICATIONS, SITE_TRUST,
- SITE_HALTS, SITE_ASN_FIRST, SITE_ASN_COUNT, SITE_FIRST_OFFER, SITE_DATA_COUNT,
+ SITE_HALTS, SITE_ASN_FIRST, SITE_ASN_COUNT, SITE_FIRST_LEAF, SITE_DATA_COUNT,
  SITE_DATA) = range(13)  # fmt: skip
 SITE_ROW: Final = 32
 DEAL_ROW: Final = 1  # the operator
@@ -125,12 +128,14 @@ ASK_IN, ASK_OUT, ASK_SECOND = range(3)
 ASK_ROW: Final = 8
 ASK_NARROW: Final = 2 * ASK_ROW
 # ASK_STARTS is 1 where a start may take time: OFFERS then says how much.
-# What a fill asks for and changes is one line of OFFERS, the second.
-(OFFER_COLD, OFFER_LOAD, OFFER_ADAPTERS, OFFER_PRIORITY, OFFER_SITE, OFFER_MODEL, OFFER_EXPIRES,
- OFFER_QUEUED, OFFER_NUMBER, OFFER_SLOTS, OFFER_SEEN, OFFER_MADE, OFFER_IN_FLIGHT,
- OFFER_FIRST_FILL, OFFER_LAST_FILL, OFFER_STANDING, OFFER_SITE_NEXT,
- OFFER_SITE_PREVIOUS, OFFER_CONCERNED, OFFER_SPOT) = range(20)  # fmt: skip
-OFFER_ROW: Final = 24
+# The rest of it is one line, too: four words of 64 bits, six of 32 and four of 16 without a sign
+# (`Columns.short`, `short_table`). OFFER_SPOT is its place in the index, 0 while it does not stand.
+OFFER_PRIORITY, OFFER_SEEN, OFFER_MADE, OFFER_EXPIRES = range(4)
+(OFFER_SPOT, OFFER_FIRST_FILL, OFFER_LAST_FILL, OFFER_COLD, OFFER_LOAD,
+ OFFER_ADAPTERS) = range(8, 14)  # fmt: skip
+OFFER_SLOTS, OFFER_IN_FLIGHT, OFFER_NUMBER, OFFER_QUEUED = range(28, 32)
+OFFER_ROW: Final = 8
+OFFER_NARROW, OFFER_SHORT = 2 * OFFER_ROW, 4 * OFFER_ROW
 # ASK_ATTRIBUTES: hardware 8, precision 8, contract 8, as in event_rows, then capabilities.
 ATTRIBUTE_BITS: Final = 24
 CAPABILITIES_SHIFT: Final = 24
@@ -204,19 +209,28 @@ INDEX_ROW_OF_FILL, INDEX_BUYER, INDEX_OPERATOR = range(3)
 FILL_INDEX_ROW: Final = 3
 MAP_ROW: Final = 2  # NAMES, AGENTS: key, value; open addressing, 0 = empty
 WINNER_ROW: Final = 2  # bid, units
+AHEAD_ROWS: Final = (
+    32  # records of a frame whose rows are known before their turn (kernels/offers.py)
+)
 INBOX_BYTES_PER_RECORD: Final = 96
 SENDER_ROW: Final = 2  # member, agent: of each record of the inbox when they come from several
 BANDS: Final = 8  # rows of NEAR per metro: metro × this + band; the last is not used
 UNREACHABLE: Final = -1  # RTT holds 2 × p99_us + estimate, or this
 
-OFFERS_PER_SITE_KEY: Final = 8_192  # key of a name: site × this + offer
+LEAF_NAMES: Final = 16  # offers of a leaf (kernels/names.py)
+LEAF_NEXT, LEAF_STANDING = range(2)
+LEAF_STATE_ROW: Final = 2
+LEAVES_PER_SITE_KEY: Final = 512  # key of a leaf: site × this + offer / 16
+WHEEL_LISTS: Final = 1_024  # a power of two (kernels/wheel.py)
+WHEEL_FIRST, WHEEL_COUNT = range(2)
+WHEEL_ROW: Final = 2
 AGENTS_PER_BUYER_KEY: Final = 4_096  # key of an agent: (buyer × this + agent) + 1
 
-assert (8 * OFFER_NUMBER) % 64 == 0
-assert OFFER_STANDING == OFFER_NUMBER + 7
 assert (TAKE, DISPUTE) == (DISPUTE - TERM_DISPUTE, TAKE + TERM_DISPUTE)  # in one order
-assert limits.OFFER_MAX < OFFERS_PER_SITE_KEY
+assert limits.OFFER_MAX < LEAF_NAMES * LEAVES_PER_SITE_KEY
 assert limits.AGENT_MAX < AGENTS_PER_BUYER_KEY
+# 16 bits without a sign. A fill needs a free slot, so no more are in flight than there may be slots.
+assert max(limits.SLOTS_MAX, limits.OFFER_MAX, WHEEL_LISTS + 1) < 2**16
 assert 2 * limits.LATENCY_US_MAX + 1 < 2**31  # RTT is int32
 assert limits.MODELS_PER_CAMPAIGN_MAX == 4
 assert REST_MODEL_PREVIOUS + 4 <= REST_ROW
@@ -229,7 +243,7 @@ assert len(lists.BANDS_MS) < BANDS
 # ----------------------------------------------------------------------------- allocation
 assert SHELF_WASTED < SHELF_ROW
 assert SITE_ROW == 32
-_I64, _U64, _I32, _U8 = np.int64, np.uint64, np.int32, np.uint8
+_I64, _U64, _I32, _U16, _U8 = np.int64, np.uint64, np.int32, np.uint16, np.uint8
 # position in `s`: (name in a snapshot, dtype, words of a row or the scalar that says them, rows at
 # the start). Rows are a power of two in maps.
 _TABLES: Final[dict[int, tuple[str, Any, int | tuple[int, ...], int]]] = {
@@ -258,6 +272,8 @@ _TABLES: Final[dict[int, tuple[str, Any, int | tuple[int, ...], int]]] = {
     VIEWS: ("views", _U64, VIEW_ROW, 64),
     VIEW_RANGES: ("view_ranges", _I64, VIEW_RANGE_ROW, 8),
     NAMES: ("names", _I64, MAP_ROW, 64),
+    LEAVES: ("leaves", _I32, LEAF_NAMES, 16),
+    LEAF_STATES: ("leaf_states", _I32, LEAF_STATE_ROW, 16),
     AGENTS: ("agents", _I64, MAP_ROW, 64),
     OFFERS: ("offers", _I64, OFFER_ROW, 32),
     ASKS: ("asks", _I64, ASK_ROW, 32),
@@ -266,11 +282,14 @@ _TABLES: Final[dict[int, tuple[str, Any, int | tuple[int, ...], int]]] = {
     FILL_WAITS: ("fill_waits", _I64, WAIT_ROW, 64),
     FILL_PROGRESS: ("fill_progress", _I64, PROGRESS_ROW, 64),
     TERMS_TABLE: ("terms", _I64, TERM_ROW, 8),
+    CONCERNED_PLACES: ("concerned_places", _I64, 1, 64),
     OFFER_PLACES: ("offer_places", _I64, 1, 32),
+    WHEEL: ("wheel", _I64, WHEEL_ROW, WHEEL_LISTS),
     FILL_INDEX: ("fill_index", _I32, FILL_INDEX_ROW, 64),
     SUMS: ("sums", _U64, 1, 1),
     WINNERS: ("winners", _I64, WINNER_ROW, 32),
     SURVIVORS: ("survivors", _I64, SURVIVOR_ROW, SHELF_PLACES),
+    AHEAD: ("ahead", _I64, 1, AHEAD_ROWS),
     EVENTS: ("events", _I64, EVENT_WORDS, 128),
     INBOX: ("inbox", _U8, INBOX_BYTES_PER_RECORD, 16),
     SENDERS: ("senders", _I64, SENDER_ROW, 16),
@@ -279,16 +298,25 @@ _TABLES: Final[dict[int, tuple[str, Any, int | tuple[int, ...], int]]] = {
     LEASE_HEAP: ("lease_heap", _I64, HEAP_WORDS, 64),
     SETTLE_HEAP: ("settle_heap", _I64, HEAP_WORDS, 64),
     DISPUTE_HEAP: ("dispute_heap", _I64, HEAP_WORDS, 64),
-    CONCERNED_HEAP: ("concerned_heap", _I64, HEAP_WORDS, 32),
+    CONCERNED_HEAP: ("concerned_heap", _I64, HEAP_WORDS, 64),
     CANDIDATE_HEAP: ("candidate_heap", _I64, HEAP_WORDS, 32),
 }
 # What grows together: a heap has as many places as the table whose rows it orders.
 _GROWS_WITH: Final[dict[int, tuple[int, ...]]] = {
-    OFFERS: (ASKS, OFFER_HEAP, CONCERNED_HEAP, OFFER_PLACES),
+    OFFERS: (ASKS, OFFER_PLACES),
+    LEAVES: (LEAF_STATES,),
     SHELVES: (SHELF_SITES, SHELF_OFFERS, WORDS),
     RTT: (NEAR,),
     RESTS_TABLE: (REST_HEAP, CANDIDATE_HEAP, WINNERS),
-    FILLS: (LEASE_HEAP, SETTLE_HEAP, DISPUTE_HEAP, FILL_WAITS, FILL_PROGRESS),
+    FILLS: (
+        LEASE_HEAP,
+        SETTLE_HEAP,
+        DISPUTE_HEAP,
+        CONCERNED_HEAP,
+        FILL_WAITS,
+        FILL_PROGRESS,
+        CONCERNED_PLACES,
+    ),
     DEALS: (DEAL_BUYERS,),
     MODELS: (LANES,),
     CAMPAIGNS: (CAMPAIGN_OPERATORS, SITE_RULES, VIEW_RANGES),
@@ -299,7 +327,7 @@ _HEAPS: Final[dict[int, tuple[int, int, int]]] = {
     LEASE_HEAP: (FILL_WAITS, WAIT_ROW, WAIT_PLACE),
     SETTLE_HEAP: (FILL_WAITS, WAIT_ROW, WAIT_PLACE),
     DISPUTE_HEAP: (FILL_WAITS, WAIT_ROW, WAIT_PLACE),
-    CONCERNED_HEAP: (OFFERS, OFFER_ROW, OFFER_CONCERNED),
+    CONCERNED_HEAP: (CONCERNED_PLACES, 1, 0),
     CANDIDATE_HEAP: (RESTS_TABLE, REST_ROW, REST_CANDIDATE),
 }
 HEAP_OF_WAIT: Final = {
@@ -307,29 +335,16 @@ HEAP_OF_WAIT: Final = {
     SETTLE_WAIT: SETTLE_HEAP,
     DISPUTE_WAIT: DISPUTE_HEAP,
 }
-_TRANSIENT: Final = (EVENTS, INBOX, SENDERS, WINNERS, SURVIVORS)  # mean nothing between two calls
+_TRANSIENT: Final = (
+    EVENTS,
+    INBOX,
+    SENDERS,
+    WINNERS,
+    SURVIVORS,
+    AHEAD,
+)  # mean nothing between two calls
 _CACHES: Final = (VIEWS, VIEW_RANGES)  # may be forgotten at any time
 _FILLER: Final = {RTT: UNREACHABLE}  # other new memory is 0
-_LINE_BYTES: Final = 64
-
-
-def lines(rows: int, words: int, dtype: Any) -> Array:
-    """Return zeros [rows, words] that begin with a cache line.
-
-    NumPy begins large arrays 16 bytes behind one: a row of 64 bytes would be two lines, all of them.
-    """
-    size = rows * words * np.dtype(dtype).itemsize
-    memory = np.zeros(size + _LINE_BYTES, np.uint8)
-    first = -memory.ctypes.data % _LINE_BYTES
-    table: Array = memory[first : first + size].view(dtype).reshape(rows, words)
-    return table
-
-
-def as_lines(table: Array) -> Array:
-    """Return a copy of a table that begins with a cache line."""
-    copy = lines(table.shape[0], table.shape[1], table.dtype)
-    copy[:] = table
-    return copy
 
 
 def runs(wait_at: int) -> range:
@@ -348,7 +363,7 @@ class Columns:
         s = self.s
         s[SITE_CAPACITY], s[SITE_WORDS] = 64, 1
         s[OPERATOR_WORDS] = s[BUYER_WORDS] = 1
-        s[SHELF_ROWS] = s[VIEW_ROWS] = 1
+        s[SHELF_ROWS] = s[VIEW_ROWS] = s[LEAF_ROWS] = 1
         s[OFFER_ROWS] = s[REST_ROWS] = s[FILL_ROWS] = s[TERM_ROWS] = 1  # row 0 is nobody's
         self._tables: dict[int, Array] = {}
         for at, (_, dtype, _, rows) in _TABLES.items():
@@ -421,6 +436,10 @@ class Columns:
     def narrow(self, at: int) -> Array:
         """Return a table of int64 words as int32 words, two for each."""
         return self._tables[at].view(_I32)
+
+    def short(self, at: int) -> Array:
+        """Return a table of int64 words as uint16 words, four for each."""
+        return self._tables[at].view(_U16)
 
     def keep_terms(self) -> None:
         """Let fills be made by the rules that stand in `s` from now on."""

@@ -8,6 +8,8 @@ import numpy as np
 from matching_core import columns as k
 from matching_core.jit import Array
 from matching_core.kernels.entry import find
+from matching_core.kernels.names import count_made
+from matching_core.kernels.wheel import next_list_ns
 from matching_core.rows import open_rows
 from schemas import limits
 
@@ -22,17 +24,13 @@ BOOK_ROW: Final = np.dtype(
         ("capabilities", "<i8"), ("priority", "<i8"),
     ]
 )  # fmt: skip
-_BOOK_WORDS: Final = {
-    "site": k.OFFER_SITE,
-    "offer": k.OFFER_NUMBER,
-    "model": k.OFFER_MODEL,
-    "slots": k.OFFER_SLOTS,
-    "expires_at_ns": k.OFFER_EXPIRES,
-    "cold_start_us": k.OFFER_COLD,
-    "priority": k.OFFER_PRIORITY,
-}
+# Where a field stands: words of 64, 32 and 16 bits.
+_OFFER_WORDS: Final = {"expires_at_ns": k.OFFER_EXPIRES, "priority": k.OFFER_PRIORITY}
+_OFFER_SHORT_WORDS: Final = {"offer": k.OFFER_NUMBER, "slots": k.OFFER_SLOTS}
 _ASK_WORDS: Final = {"ask_in": k.ASK_IN, "ask_out": k.ASK_OUT, "ask_second": k.ASK_SECOND}
-_NARROW_WORDS: Final = {
+_ASK_NARROW_WORDS: Final = {
+    "site": k.ASK_SITE,
+    "model": k.ASK_MODEL,
     "available": k.ASK_AVAILABLE,
     "ttft_us": k.ASK_TTFT,
     "deal": k.ASK_DEAL,
@@ -68,6 +66,7 @@ def next_due_ns(columns: k.Columns) -> int:
     """Return the earliest time that anything waits for; AT_NS_MAX when nothing does."""
     s = columns.s
     due = limits.AT_NS_MAX
+    due = min(due, next_list_ns(s))
     for at in (k.OFFER_HEAP, k.REST_HEAP, *k.HEAP_OF_WAIT.values()):
         if s[at + 2]:
             due = min(due, int(columns[at][1, 0]))
@@ -84,15 +83,12 @@ def last_bid(columns: k.Columns, buyer: int, agent: int) -> int:
     return int(find(columns.s, k.AGENTS, key))
 
 
-def _offer_row(columns: k.Columns, site: int, offer: int) -> int:
-    return int(find(columns.s, k.NAMES, site * k.OFFERS_PER_SITE_KEY + offer))
-
-
 def fills_made(columns: k.Columns, sites: Array, offers: Array) -> Array:
     """Return how many fills were ever made under each name: int64[n]."""
-    named = zip(sites.tolist(), offers.tolist(), strict=True)
-    found = [_offer_row(columns, site, offer) for site, offer in named]
-    return columns[k.OFFERS][found, k.OFFER_MADE]
+    made = np.zeros(len(sites), np.int64)
+    assert len(offers) == len(sites)
+    count_made(columns.s, sites.astype(np.int64), offers.astype(np.int64), made)
+    return made
 
 
 def site_states(columns: k.Columns, sites: Sequence[int]) -> dict[int, list[SiteOffer]]:
@@ -100,8 +96,8 @@ def site_states(columns: k.Columns, sites: Sequence[int]) -> dict[int, list[Site
 
     A greeting asks for all the sites of a fleet at once: a pass for each would stall the loop.
     """
-    offers = columns[k.OFFERS][: columns.s[k.OFFER_ROWS]]
-    wanted = np.flatnonzero(np.isin(offers[:, k.OFFER_SITE], np.array(sites, np.int64)))
+    at = columns.narrow(k.ASKS)[: columns.s[k.OFFER_ROWS], k.ASK_SITE]
+    wanted = np.flatnonzero(np.isin(at, np.array(sites, np.int64)))
     rows = open_rows(columns)  # by number, and so are the lists below
     sold = columns.narrow(k.FILLS)[rows, k.FILL_OFFER]
     numbers = columns[k.FILLS][rows, k.FILL_NUMBER]
@@ -110,8 +106,10 @@ def site_states(columns: k.Columns, sites: Sequence[int]) -> dict[int, list[Site
     for offer, number in zip(sold[here].tolist(), numbers[here].tolist(), strict=True):
         still_open.setdefault(offer, []).append(number)
     found: dict[int, list[SiteOffer]] = {site: [] for site in sites}
-    facts = offers[wanted][:, [k.OFFER_SITE, k.OFFER_NUMBER, k.OFFER_MADE]].tolist()
-    for row, (site, offer, made) in zip(wanted.tolist(), facts, strict=True):
+    numbers = columns.short(k.OFFERS)[wanted, k.OFFER_NUMBER].tolist()
+    counts = columns[k.OFFERS][wanted, k.OFFER_MADE].tolist()
+    facts = zip(wanted.tolist(), at[wanted].tolist(), numbers, counts, strict=True)
+    for row, site, offer, made in facts:
         found[site].append((offer, made, still_open.get(row, [])))
     return {site: sorted(of_site) for site, of_site in found.items()}
 
@@ -162,35 +160,41 @@ def fill_state(columns: k.Columns, fill: int) -> FillState | None:
     if row == 0:
         return FillState(fill, buyer, operator, "ended")
     of, narrow = columns[k.FILLS][row].tolist(), columns.narrow(k.FILLS)[row].tolist()
-    offer = columns[k.OFFERS][narrow[k.FILL_OFFER]]
+    offer = narrow[k.FILL_OFFER]
+    site = int(columns.narrow(k.ASKS)[offer, k.ASK_SITE])
+    number = int(columns.short(k.OFFERS)[offer, k.OFFER_NUMBER])
     return FillState(
         fill, buyer, operator, STATES[narrow[k.FILL_STATE]], narrow[k.FILL_AGENT], of[k.FILL_BID],
-        narrow[k.FILL_UNIT], int(offer[k.OFFER_SITE]), int(offer[k.OFFER_NUMBER]), of[k.FILL_ORDINAL],
+        narrow[k.FILL_UNIT], site, number, of[k.FILL_ORDINAL],
         of[k.FILL_PRICE], of[k.FILL_LEASE_UNTIL],
     )  # fmt: skip
 
 
 def book(columns: k.Columns) -> Array:
     """Return the live offers as `BOOK_ROW[n]`, by (site, offer): nothing of them is halted."""
-    offers = columns[k.OFFERS][: columns.s[k.OFFER_ROWS]]
+    count = columns.s[k.OFFER_ROWS]
+    terms, numbers = columns.narrow(k.ASKS)[:count], columns.short(k.OFFERS)[:count]
     sites, operators, models = columns[k.SITES], columns[k.OPERATORS], columns[k.MODELS]
-    site = offers[:, k.OFFER_SITE]
+    site = terms[:, k.ASK_SITE]
     halts = (
         sites[site, k.SITE_HALTS]
         | operators[sites[site, k.SITE_OPERATOR], k.OPERATOR_HALTS]
-        | models[offers[:, k.OFFER_MODEL], k.MODEL_HALTS]
+        | models[terms[:, k.ASK_MODEL], k.MODEL_HALTS]
         | columns.s[k.EXCHANGE_HALTS]
     )
-    live = np.nonzero((offers[:, k.OFFER_STANDING] != 0) & (halts == 0))[0]
-    live = live[np.lexsort((offers[live, k.OFFER_NUMBER], offers[live, k.OFFER_SITE]))]
+    live = np.nonzero((columns.narrow(k.OFFERS)[:count, k.OFFER_SPOT] != 0) & (halts == 0))[0]
+    live = live[np.lexsort((numbers[live, k.OFFER_NUMBER], site[live]))]
     found = np.zeros(len(live), BOOK_ROW)
-    for name, word in _BOOK_WORDS.items():
-        found[name] = offers[live, word]
-    for name, word in _ASK_WORDS.items():
-        found[name] = columns[k.ASKS][live, word]
-    for name, word in _NARROW_WORDS.items():
-        found[name] = columns.narrow(k.ASKS)[live, word]
-    attributes = columns.narrow(k.ASKS)[live, k.ASK_ATTRIBUTES]
+    for fields, kept in (
+        (_OFFER_WORDS, columns[k.OFFERS]),
+        (_OFFER_SHORT_WORDS, numbers),
+        (_ASK_WORDS, columns[k.ASKS]),
+        (_ASK_NARROW_WORDS, terms),
+    ):
+        for name, word in fields.items():
+            found[name] = kept[live, word]
+    found["cold_start_us"] = columns.narrow(k.OFFERS)[live, k.OFFER_COLD]
+    attributes = terms[live, k.ASK_ATTRIBUTES]
     found["hardware"] = attributes & 255
     found["precision"] = attributes >> 8 & 255
     found["contract"] = attributes >> 16 & 255

@@ -219,12 +219,13 @@ def _plain_lowest_bit(word: Any) -> int:
 # What a record or a small table holds, as the int64 that kernels compute in.
 i64 = cast("Callable[[Any], int]", np.int64)
 
-# Views of a table as int64, uint64, int32 and uint8, `(s, AT, words) -> array[rows, words]`; the number of
+# Views of a table as int64, uint64, int32, uint16 and uint8, `(s, AT, words) -> array[rows, words]`; the number of
 # the lowest bit set in a uint64 (undefined for 0); a table's bytes as records of a dtype; and
 # `prefetch(s, AT, bytes)`, which asks for a table's cache line before it is needed.
 table: Callable[[Array, int, int], Array]
 bits_table: Callable[[Array, int, int], Array]
 small_table: Callable[[Array, int, int], Array]
+short_table: Callable[[Array, int, int], Array]
 byte_table: Callable[[Array, int, int], Array]
 lowest_bit: Callable[[Any], int]
 inbox: Callable[[Array, int, Any], Array]
@@ -233,6 +234,7 @@ if JIT_DISABLED:
     table = _plain_view(np.int64, ctypes.c_int64)
     bits_table = _plain_view(np.uint64, ctypes.c_uint64)
     small_table = _plain_view(np.int32, ctypes.c_int32)
+    short_table = _plain_view(np.uint16, ctypes.c_uint16)
     byte_table = _plain_view(np.uint8, ctypes.c_uint8)
     lowest_bit = _plain_lowest_bit
     inbox = _plain_inbox
@@ -241,6 +243,7 @@ else:
     table = _view_maker(types.int64, 64)
     bits_table = _view_maker(types.uint64, 64)
     small_table = _view_maker(types.int32, 32)
+    short_table = _view_maker(types.uint16, 16)
     byte_table = _view_maker(types.uint8, 8)
     lowest_bit = _compiled_lowest_bit
     inbox = _compiled_inbox

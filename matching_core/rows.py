@@ -105,20 +105,28 @@ def _book(columns: k.Columns, names: Names) -> Iterator[Row]:
     ]
     for campaign in sorted(campaigns, key=lambda each: (each.buyer, each.campaign)):
         yield ("campaign", *struct_fields(campaign))
-    offers, asks, narrow = columns[k.OFFERS], columns[k.ASKS], columns.narrow(k.ASKS)
+    asks, narrow = columns[k.ASKS], columns.narrow(k.ASKS)
     named = []
     for offer in range(1, int(columns.s[k.OFFER_ROWS])):
-        row = offers[offer].tolist()
+        row = offer_words(columns, offer)
         ask = [*asks[offer, : k.ASK_SECOND + 1].tolist(), *narrow[offer].tolist()[3:]]
-        named.append((names.name("site", row[k.OFFER_SITE]), row[k.OFFER_NUMBER], row, ask))
+        named.append((names.name("site", ask[k.ASK_SITE]), row[k.OFFER_NUMBER], row, ask))
     named.sort(key=lambda each: each[:2])
     for site, _, row, ask in named:
-        if row[k.OFFER_STANDING]:
+        if row[k.OFFER_SPOT]:
             fields = struct_fields(_offer_of(names, site, row, ask), without=OFFER_FIELDS_LEFT_OUT)
             yield ("offer", *fields, row[k.OFFER_PRIORITY], row[k.OFFER_EXPIRES])
     for site, number, row, _ in named:
         ordinals = tuple(in_flight(columns, row[k.OFFER_FIRST_FILL]))
         yield ("name", site, number, row[k.OFFER_MADE], row[k.OFFER_SEEN], ordinals)
+
+
+def offer_words(columns: k.Columns, offer: int) -> list[int]:
+    """Return the words of a row of OFFERS, each where its own constant says."""
+    words: list[int] = columns[k.OFFERS][offer, : k.OFFER_EXPIRES + 1].tolist()
+    words += columns.narrow(k.OFFERS)[offer, len(words) : k.OFFER_ADAPTERS + 1].tolist()
+    words += columns.short(k.OFFERS)[offer, len(words) :].tolist()
+    return words
 
 
 def in_flight(columns: k.Columns, fill: int) -> Iterator[int]:
@@ -135,7 +143,7 @@ def _offer_of(names: Names, site: str, row: list[int], ask: list[int]) -> c.Offe
         at=0,
         site=site,
         offer=row[k.OFFER_NUMBER],
-        model=names.name("model", row[k.OFFER_MODEL]),
+        model=names.name("model", ask[k.ASK_MODEL]),
         hardware=lists.HARDWARE[attributes & 255],
         precision=lists.PRECISIONS[attributes >> 8 & 255],
         contract=lists.CONTRACTS[attributes >> 16 & 255],
@@ -190,7 +198,8 @@ def _fills(columns: k.Columns, names: Names) -> Iterator[Row]:
 
     for fill in open_rows(columns):
         row, of = columns[k.FILLS][fill].tolist(), columns.narrow(k.FILLS)[fill].tolist()
-        offer = columns[k.OFFERS][of[k.FILL_OFFER]]
+        site = columns.narrow(k.ASKS)[of[k.FILL_OFFER], k.ASK_SITE]
+        number = columns.short(k.OFFERS)[of[k.FILL_OFFER], k.OFFER_NUMBER]
         then = columns[k.FILL_PROGRESS][fill].tolist()
         if of[k.FILL_STATE] == k.LEASED:
             then = [k.NOT_YET] * k.PROGRESS_ROW
@@ -198,7 +207,7 @@ def _fills(columns: k.Columns, names: Names) -> Iterator[Row]:
         yield (
             "open", row[k.FILL_NUMBER], names.name("buyer", of[k.FILL_BUYER]), of[k.FILL_AGENT],
             row[k.FILL_BID], of[k.FILL_UNIT], names.name("operator", of[k.FILL_OPERATOR]),
-            names.name("site", int(offer[k.OFFER_SITE])), int(offer[k.OFFER_NUMBER]),
+            names.name("site", int(site)), int(number),
             row[k.FILL_ORDINAL], row[k.FILL_PRICE], _STATES[of[k.FILL_STATE]],
             row[k.FILL_LEASE_UNTIL], known(then[k.PROGRESS_STARTED]),
             known(then[k.PROGRESS_FIRST]), known(then[k.PROGRESS_DISPUTED]),

@@ -92,7 +92,7 @@ static void take_slot(const int64_t *s, int64_t offer)
 {
     int32_t *terms = WORDS32(ASKS) + ASK_NARROW * offer;
     if (--terms[ASK_AVAILABLE] > 0) return;
-    const int64_t spot = WORDS64(OFFERS)[OFFER_ROW * offer + OFFER_SPOT];
+    const int64_t spot = WORDS32(OFFERS)[OFFER_NARROW * offer + OFFER_SPOT];
     if (spot == 0) return;
     const int64_t shelf = spot / SHELF_PLACES, place = spot - SHELF_PLACES * shelf;
     BITS64(WORDS)[spot] |= SOLD_OUT;
@@ -193,7 +193,7 @@ static inline int judge(const int64_t *s, row_t bid, row_t campaign, int64_t off
     }
     if (terms[ASK_AVAILABLE] < 1) return 0;
     int64_t start_us = 0;
-    row_t offers = WORDS64(OFFERS) + OFFER_ROW * offer;
+    const int32_t *offers = WORDS32(OFFERS) + OFFER_NARROW * offer;
     if (terms[ASK_STARTS]) start_us = offers[OFFER_COLD];
     if (bid[REST_ADAPTER]) {
         if (WORDS64(ADAPTERS)[ADAPTER_ROW * bid[REST_ADAPTER]] != terms[ASK_MODEL]) return 0;

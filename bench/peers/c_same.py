@@ -8,6 +8,7 @@ import numpy as np
 from bench.peers.book import Answer, Array, Book, Question
 from bench.peers.c_source import Skipped, build, call
 from matching_core import columns as k
+from matching_core.lines import as_lines
 from matching_core.market import Market
 from schemas.lists import band_of_budget
 
@@ -56,9 +57,10 @@ class SamePeer:
     def __init__(self, market: Market, book: Book) -> None:
         named = _numbers()
         self._library = build("c_same.c", _header(named))
-        self._offers = market.columns[k.OFFERS]
+        self._sites = market.columns.narrow(k.ASKS)[:, k.ASK_SITE]
+        self._numbers = market.columns.short(k.OFFERS)[:, k.OFFER_NUMBER]
         self._s = market.columns.s.copy()
-        self._kept = {named[name]: k.as_lines(market.columns[named[name]]) for name in WRITTEN}
+        self._kept = {named[name]: as_lines(market.columns[named[name]]) for name in WRITTEN}
         for at, table in self._kept.items():
             self._s[at] = table.ctypes.data
         self.ns = np.zeros(0, np.int64)
@@ -76,9 +78,9 @@ class SamePeer:
             self.ns = np.zeros(len(questions), np.int64)
         stamps = 0 if timed else self.ns
         self.seconds = call(self._library, self._s, bids, len(questions), found, stamps, int(timed))
-        offers = self._offers
+        sites, numbers = self._sites, self._numbers
         return [
-            Answer(int(offers[row, k.OFFER_SITE]), int(offers[row, k.OFFER_NUMBER]), price)
+            Answer(int(sites[row]), int(numbers[row]), price)
             if row else Answer()
             for row, price in found.tolist()
         ]  # fmt: skip

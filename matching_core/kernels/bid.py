@@ -29,7 +29,7 @@ def auction(s: Array) -> bool:
     deal, deal_score, deal_latency, deal_cost, deal_cold = 0, 0, 0, 0, False
     if s[c.DEALS_STANDING] != 0:
         deal, deal_score, deal_latency, deal_cost, deal_cold, _, _ = search(s, DEALS)
-    prefetch(s, c.OFFERS, 8 * (c.OFFER_ROW * winner + c.OFFER_NUMBER))
+    prefetch(s, c.OFFERS, 8 * c.OFFER_ROW * winner)
     if winner != 0:
         value = score + cost
         card = card_of(s, 0, i64(terms[winner, c.ASK_MODEL]))

@@ -4,6 +4,7 @@ import numpy as np
 
 from matching_core import columns as c
 from matching_core.jit import Array, bits_table, i64, inner, kernel, lowest_bit, small_table, table
+from matching_core.kernels.names import first_of_site, next_of_site, offer_at
 
 NONE = 1 << 60  # the least of no offer; times no tokens at all it is 0, so it is never asked
 _ZERO = np.uint64(0)
@@ -135,14 +136,14 @@ def measure(s: Array, shelf: int) -> None:
 def mix_groups(s: Array, site: int) -> int:
     """Let the boards with offers of a site say that their owners are several; returns how many."""
     shelves = table(s, c.SHELVES, c.SHELF_ROW)
-    offers = table(s, c.OFFERS, c.OFFER_ROW)
-    offer = table(s, c.SITES, c.SITE_ROW)[site, c.SITE_FIRST_OFFER]
+    offers = small_table(s, c.OFFERS, c.OFFER_NARROW)
+    at = first_of_site(s, site)
     count = 0
-    while offer != 0:
-        spot = offers[offer, c.OFFER_SPOT]
+    while at != 0:
+        spot = i64(offers[offer_at(s, at), c.OFFER_SPOT])
         shelf = spot // c.SHELF_PLACES
         board = (spot - c.SHELF_PLACES * shelf) >> 6
         shelves[shelf, c.SHELF_BOARDS + c.BOARD_WORDS * board + c.BOARD_GROUP] = -1
-        offer = offers[offer, c.OFFER_SITE_NEXT]
+        at = next_of_site(s, at)
         count += 1
     return count

@@ -14,23 +14,22 @@ from matching_core.kernels.book import (
     set_available,
     unlink_offer,
 )
-from matching_core.kernels.heap import heap_clear, heap_move, heap_push, heap_remove
+from matching_core.kernels.heap import heap_clear, heap_push, heap_remove
 from matching_core.kernels.lifecycle import make_fill
+from matching_core.kernels.names import first_of_site, next_of_site, offer_at
 from matching_core.kernels.rests import remove_rest
 from matching_core.kernels.rules import card_of, judge, markdown_of, site_peers
-from schemas import limits
-
-_NS_PER_US = limits.NS_PER_US
+from matching_core.kernels.wheel import expire_at
 
 
 @inner
 def judge_rest(s: Array, rest: int, offer: int) -> tuple[int, int, int, int, bool]:
     """Judge a resting bid for a live offer, as `rules.judge` does."""
     rests = table(s, c.RESTS_TABLE, c.REST_ROW)
-    offers = table(s, c.OFFERS, c.OFFER_ROW)
+    terms = small_table(s, c.ASKS, c.ASK_NARROW)
     campaigns = table(s, c.CAMPAIGNS, c.CAMPAIGN_ROW)
     campaign = rests[rest, c.REST_CAMPAIGN]
-    site = offers[offer, c.OFFER_SITE]
+    site = i64(terms[offer, c.ASK_SITE])
     path_us = i64(small_table(s, c.RTT, s[c.SITE_CAPACITY])[rests[rest, c.REST_ORIGIN], site])
     if path_us >= 0:
         path_us = (path_us >> 1) + table(s, c.SITES, c.SITE_ROW)[site, c.SITE_MARGIN]
@@ -38,7 +37,7 @@ def judge_rest(s: Array, rest: int, offer: int) -> tuple[int, int, int, int, boo
     peers = campaigns[campaign, c.CAMPAIGN_PEERING] == 0 or site_peers(
         s, site, rests[rest, c.REST_ASN]
     )
-    markdown = markdown_of(s, campaign, offers[offer, c.OFFER_MODEL])
+    markdown = markdown_of(s, campaign, i64(terms[offer, c.ASK_MODEL]))
     return judge(s, rest, offer, markdown, failed, False, peers, path_us)
 
 
@@ -46,9 +45,9 @@ def judge_rest(s: Array, rest: int, offer: int) -> tuple[int, int, int, int, boo
 def collect_candidates(s: Array, offer: int) -> None:
     """Put every resting bid that is eligible for an offer into the heap of candidates."""
     rests = table(s, c.RESTS_TABLE, c.REST_ROW)
-    offers = table(s, c.OFFERS, c.OFFER_ROW)
-    model = offers[offer, c.OFFER_MODEL]
-    is_open = small_table(s, c.ASKS, c.ASK_NARROW)[offer, c.ASK_DEAL] == 0
+    terms = small_table(s, c.ASKS, c.ASK_NARROW)
+    model = i64(terms[offer, c.ASK_MODEL])
+    is_open = terms[offer, c.ASK_DEAL] == 0
     link = table(s, c.MODELS, c.MODEL_ROW)[model, c.MODEL_FIRST_REST]
     while link != 0:
         rest = link >> 2
@@ -61,9 +60,12 @@ def collect_candidates(s: Array, offer: int) -> None:
 @inner
 def sell_capacity(s: Array, offer: int) -> None:
     """Auction what an offer has available among the bids at rest (6b)."""
-    offers = table(s, c.OFFERS, c.OFFER_ROW)
-    free = i64(small_table(s, c.ASKS, c.ASK_NARROW)[offer, c.ASK_AVAILABLE])
-    if free < 1 or s[c.RESTS] == 0 or not offer_live(s, offer):
+    terms = small_table(s, c.ASKS, c.ASK_NARROW)
+    free = i64(terms[offer, c.ASK_AVAILABLE])
+    if free < 1 or s[c.RESTS] == 0:
+        return
+    model = i64(terms[offer, c.ASK_MODEL])
+    if table(s, c.MODELS, c.MODEL_ROW)[model, c.MODEL_FIRST_REST] == 0 or not offer_live(s, offer):
         return
     s[c.AUCTIONS] += 1
     collect_candidates(s, offer)
@@ -93,7 +95,7 @@ def sell_capacity(s: Array, offer: int) -> None:
                 second_group, second_score = group, score
     heap_clear(s, c.CANDIDATE_HEAP)
 
-    is_open = small_table(s, c.ASKS, c.ASK_NARROW)[offer, c.ASK_DEAL] == 0
+    is_open = terms[offer, c.ASK_DEAL] == 0
     for place in range(count):
         rest = winners[place, 0]
         group = buyers[rests[rest, c.REST_BUYER], c.BUYER_GROUP]
@@ -104,7 +106,7 @@ def sell_capacity(s: Array, offer: int) -> None:
         _, score, latency_us, cost, cold = judge_rest(s, rest, offer)
         price, contested = cost, False
         if is_open:
-            price = max(cost, min(score + cost, card_of(s, rest, offers[offer, c.OFFER_MODEL])))
+            price = max(cost, min(score + cost, card_of(s, rest, model)))
             if has_rival and cost + rival_score > price:
                 price, contested = cost + rival_score, True
         for _ in range(winners[place, 1]):
@@ -117,58 +119,49 @@ def sell_capacity(s: Array, offer: int) -> None:
 
 
 @inner
-def sell_concerned(s: Array) -> None:
-    """Run 6b once for each offer that released fills concern, by priority number."""
-    heap = table(s, c.CONCERNED_HEAP, c.HEAP_WORDS)
-    while s[c.CONCERNED_HEAP + 2] > 0:
-        offer = heap[1, 2]
-        heap_remove(s, c.CONCERNED_HEAP, 1)
-        sell_capacity(s, offer)
+def concern(s: Array, offer: int) -> None:
+    """Note that a released fill concerns an offer."""
+    priority = table(s, c.OFFERS, c.OFFER_ROW)[offer, c.OFFER_PRIORITY]
+    heap_push(s, c.CONCERNED_HEAP, priority, offer, s[c.CONCERNED_HEAP + 2] + 1)
 
 
 @inner
-def expire_at(s: Array, offer: int, ttl_us: int) -> None:
-    """Let an offer that stands expire `ttl_us` from now, at no cost when that is later than before.
-
-    The heap's entry may be too early, never too late; expiry.py moves it when it comes up.
-    """
-    offers = table(s, c.OFFERS, c.OFFER_ROW)
-    expires = s[c.AT] + _NS_PER_US * ttl_us
-    offers[offer, c.OFFER_EXPIRES] = expires
-    if expires < offers[offer, c.OFFER_QUEUED]:
-        offers[offer, c.OFFER_QUEUED] = expires
-        place = table(s, c.OFFER_PLACES, 1)[offer, 0]
-        heap_move(s, c.OFFER_HEAP, place, expires, offers[offer, c.OFFER_PRIORITY])
+def sell_concerned(s: Array) -> None:
+    """Run 6b once for each offer that released fills concern, by priority number."""
+    heap = table(s, c.CONCERNED_HEAP, c.HEAP_WORDS)
+    last = 0
+    while s[c.CONCERNED_HEAP + 2] > 0:
+        offer = heap[1, 1]
+        heap_remove(s, c.CONCERNED_HEAP, 1)
+        if offer != last:  # one that several fills concern is there as often, one after the other
+            sell_capacity(s, offer)
+        last = offer
 
 
 @inner
 def place_offer(s: Array, offer: int, fills_seen: int, ttl_us: int) -> None:
     """Let an offer whose columns were just written stand, with this command's priority; then 6b."""
-    offers = table(s, c.OFFERS, c.OFFER_ROW)
     note_seen(s, offer, fills_seen)
     set_available(s, offer)
-    offers[offer, c.OFFER_PRIORITY] = s[c.SEQ]
-    expires = s[c.AT] + _NS_PER_US * ttl_us
-    offers[offer, c.OFFER_EXPIRES] = expires
+    table(s, c.OFFERS, c.OFFER_ROW)[offer, c.OFFER_PRIORITY] = s[c.SEQ]
     link_offer(s, offer)
-    offers[offer, c.OFFER_QUEUED] = expires
-    heap_push(s, c.OFFER_HEAP, expires, s[c.SEQ], offer)
+    expire_at(s, offer, ttl_us)
     sell_capacity(s, offer)
 
 
 @inner
 def cancel_offers(s: Array, site: int) -> None:
     """Let no offer of a site stand."""
-    sites = table(s, c.SITES, c.SITE_ROW)
-    while sites[site, c.SITE_FIRST_OFFER] != 0:
-        unlink_offer(s, sites[site, c.SITE_FIRST_OFFER])
+    at = first_of_site(s, site)
+    while at != 0:
+        unlink_offer(s, offer_at(s, at))
+        at = next_of_site(s, at)
 
 
 @inner
 def renew_offers(s: Array, site: int, ttl_us: int) -> None:
     """Let every offer of a site expire `ttl_us` from now."""
-    offers = table(s, c.OFFERS, c.OFFER_ROW)
-    offer = table(s, c.SITES, c.SITE_ROW)[site, c.SITE_FIRST_OFFER]
-    while offer != 0:
-        expire_at(s, offer, ttl_us)
-        offer = offers[offer, c.OFFER_SITE_NEXT]
+    at = first_of_site(s, site)
+    while at != 0:
+        expire_at(s, offer_at(s, at), ttl_us)
+        at = next_of_site(s, at)

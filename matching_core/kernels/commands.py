@@ -12,8 +12,8 @@ from matching_core.event_rows import EVENT_WORDS
 from matching_core.jit import Array, i64, inbox, inner, small_table, table
 from matching_core.kernels import emit as e
 from matching_core.kernels.bid import clear_bid
-from matching_core.kernels.book import map_place
 from matching_core.kernels.lifecycle import complete_fill, decline_fill, start_fill
+from matching_core.kernels.names import map_place
 from matching_core.kernels.near import BANDS_US, set_near
 from matching_core.kernels.offers import reject_offer
 from matching_core.kernels.rests import CANCELLED, end_rest, find_rest

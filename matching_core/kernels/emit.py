@@ -2,7 +2,7 @@
 
 from matching_core import columns as c
 from matching_core.event_rows import COLUMNS, EVENT_WORDS
-from matching_core.jit import Array, i64, inner, small_table, table
+from matching_core.jit import Array, i64, inner, short_table, small_table, table
 
 (
     E_SEQ, E_INDEX, E_AT, E_TYPE, E_REASON, E_COMMAND, E_BUYER, E_AGENT, E_BID, E_UNIT, E_QUANTITY,
@@ -65,7 +65,6 @@ def emit_unfilled(s: Array, rest: int, reason: int) -> None:
 def emit_of_fill(s: Array, kind: int, fill: int) -> int:
     """Begin an event of a fill (a row of fills): whose it was and what it cost; returns the row."""
     fills = table(s, c.FILLS, c.FILL_ROW)
-    offers = table(s, c.OFFERS, c.OFFER_ROW)
     narrow = small_table(s, c.FILLS, c.FILL_NARROW)
     offer = i64(narrow[fill, c.FILL_OFFER])
     row = emit(s, kind)
@@ -77,7 +76,7 @@ def emit_of_fill(s: Array, kind: int, fill: int) -> int:
     events[row, E_UNIT] = narrow[fill, c.FILL_UNIT]
     events[row, E_OPERATOR] = narrow[fill, c.FILL_OPERATOR]
     events[row, E_SITE] = small_table(s, c.ASKS, c.ASK_NARROW)[offer, c.ASK_SITE]
-    events[row, E_OFFER] = offers[offer, c.OFFER_NUMBER]
+    events[row, E_OFFER] = short_table(s, c.OFFERS, c.OFFER_SHORT)[offer, c.OFFER_NUMBER]
     events[row, E_ORDINAL] = fills[fill, c.FILL_ORDINAL]
     events[row, E_PRICE] = fills[fill, c.FILL_PRICE]
     return row

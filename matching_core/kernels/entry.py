@@ -10,7 +10,6 @@ from matching_core.event_rows import EVENT_WORDS
 from matching_core.jit import Array, i64, inbox, inner, kernel, small_table, table
 from matching_core.kernels import emit as e
 from matching_core.kernels.ahead import ask_for_bids
-from matching_core.kernels.book import map_find, map_put
 from matching_core.kernels.capacity import cancel_offers, renew_offers
 from matching_core.kernels.commands import (
     do_bid,
@@ -20,9 +19,11 @@ from matching_core.kernels.commands import (
 )
 from matching_core.kernels.expiry import expire
 from matching_core.kernels.lifecycle import BY_EXCHANGE, settle
+from matching_core.kernels.names import map_find, map_put
 from matching_core.kernels.offers import STATE, UNKNOWN, do_offers, is_of_offer, reject_offer
 from matching_core.kernels.rests import CANCELLED, HALTED, end_rests
-from schemas import records
+from matching_core.kernels.wheel import TICK_US, nearly_due
+from schemas import limits, records
 
 CLOCK = 0  # a command with nothing but expiries: what every rare command is, too, before it acts
 # Acts of rare commands, within the command that CLOCK began. 32 and up, beside the kinds of records.
@@ -33,10 +34,24 @@ RESOLVE = 42  # a = fill, b = amount; returns the reason it is rejected, or 0
 MANY = -1  # for an agent's number: the sender of each record stands in a table
 
 _BID = records.BID_RECORD
+_OFFERS_PER_SITE = limits.OFFER_MAX
 
 
 @inner
-def room(s: Array, kind: int, count: int) -> int:
+def soon_due(s: Array, kind: int, count: int) -> int:
+    """Return how many offers a frame may let expire so soon that they go to the heap at once."""
+    if kind == records.RENEW:
+        renewals = inbox(s, c.INBOX, records.RENEW_RECORD)
+        offers = 0
+        for place in range(count):
+            if renewals[place]["ttl_us"] < 2 * TICK_US:
+                offers += _OFFERS_PER_SITE
+        return min(offers, i64(s[c.STANDING]))
+    return count if is_of_offer(kind) else 0
+
+
+@inner
+def room(s: Array, kind: int, count: int, at_ns: int) -> int:
     """Return 0 if every table has room for a frame, else the position of one that has not."""
     units = 0
     if kind == records.BID:
@@ -52,7 +67,9 @@ def room(s: Array, kind: int, count: int) -> int:
     elif kind == records.OFFER:
         if s[c.OFFER_ROWS] + count > s[c.OFFERS + 1]:
             return c.OFFERS
-        if 2 * (s[c.OFFER_ROWS] + count) > s[c.NAMES + 1]:
+        if s[c.LEAF_ROWS] + count > s[c.LEAVES + 1]:
+            return c.LEAVES
+        if 2 * (s[c.LEAF_ROWS] + count) > s[c.NAMES + 1]:
             return c.NAMES
         # An offer that comes takes a shelf at most: the first of its lane, or half of a full one.
         shelves = s[c.SHELF_ROWS] + count
@@ -64,6 +81,8 @@ def room(s: Array, kind: int, count: int) -> int:
         # No campaign's view of one lane is too much for all of the table.
         if 4 * shelves > s[c.VIEWS + 1]:
             return c.VIEWS
+    if nearly_due(s, at_ns) + soon_due(s, kind, count) >= s[c.OFFER_HEAP + 1]:
+        return c.OFFER_HEAP
     fills = units + s[c.RESTING_UNITS]
     if s[c.FILL_ROWS] + fills > s[c.FILLS + 1]:
         return c.FILLS
@@ -164,7 +183,7 @@ def run(s: Array, kind: int, count: int, member: int, agent: int, role: int, at_
     table that has no room; nothing has happened then.
     With MANY for an agent the member and the agent of each record stand in SENDERS.
     """
-    short = room(s, kind, count)
+    short = room(s, kind, count, at_ns)
     if short != 0:
         return -short
     s[c.EVENTS_COUNT] = 0

@@ -6,14 +6,15 @@ deliveries → disputes; each by (due time, priority | arrival | fill number)
 
 from matching_core import columns as c
 from matching_core.event_rows import EVENT_WORDS
-from matching_core.jit import Array, i64, inner, prefetch, small_table, table
+from matching_core.jit import Array, i64, inner, prefetch, short_table, small_table, table
 from matching_core.kernels import emit as e
-from matching_core.kernels.book import unlink_offer
-from matching_core.kernels.capacity import sell_concerned
-from matching_core.kernels.heap import heap_due, heap_move, heap_push
+from matching_core.kernels.book import stands, unlink_offer
+from matching_core.kernels.capacity import concern, sell_concerned
+from matching_core.kernels.heap import heap_due, heap_remove
 from matching_core.kernels.lifecycle import release_fill, settle_by_default, settle_late
 from matching_core.kernels.rests import end_rest
 from matching_core.kernels.waits import wait_due
+from matching_core.kernels.wheel import is_turn, settle_first, turn_wheel
 from schemas import reasons
 
 _EXPIRED = reasons.NO_FILL["expired"]
@@ -23,22 +24,22 @@ _LINE = 64
 @inner
 def expire_offers(s: Array) -> None:
     """Take away the offers that were not renewed in time."""
-    heap = table(s, c.OFFER_HEAP, c.HEAP_WORDS)
-    offers = table(s, c.OFFERS, c.OFFER_ROW)
+    names = short_table(s, c.OFFERS, c.OFFER_SHORT)
+    terms = small_table(s, c.ASKS, c.ASK_NARROW)
     sites = table(s, c.SITES, c.SITE_ROW)
+    heap = table(s, c.OFFER_HEAP, c.HEAP_WORDS)
     while heap_due(s, c.OFFER_HEAP, s[c.AT]):
-        offer = heap[1, 2]
-        expires = offers[offer, c.OFFER_EXPIRES]
-        if heap[1, 0] != expires:  # renewed since: the entry was too early
-            offers[offer, c.OFFER_QUEUED] = expires
-            heap_move(s, c.OFFER_HEAP, 1, expires, offers[offer, c.OFFER_PRIORITY])
+        if not settle_first(s):
             continue
-        site = offers[offer, c.OFFER_SITE]
+        offer = heap[1, 2]
+        site = i64(terms[offer, c.ASK_SITE])
         row = e.emit(s, e.OFFER_EXPIRED)
         events = table(s, c.EVENTS, EVENT_WORDS)
         events[row, e.E_SITE] = site
-        events[row, e.E_OFFER] = offers[offer, c.OFFER_NUMBER]
+        events[row, e.E_OFFER] = names[offer, c.OFFER_NUMBER]
         events[row, e.E_OPERATOR] = sites[site, c.SITE_OPERATOR]
+        heap_remove(s, c.OFFER_HEAP, 1)
+        names[offer, c.OFFER_QUEUED] = 0
         unlink_offer(s, offer)
 
 
@@ -53,7 +54,7 @@ def ask_for_fills(s: Array, fill: int) -> None:
     prefetch(s, c.FILLS, 8 * c.FILL_ROW * fourth + _LINE)
     offer = i64(small_table(s, c.FILLS, c.FILL_NARROW)[second, c.FILL_OFFER])
     prefetch(s, c.ASKS, 8 * c.ASK_ROW * offer)
-    prefetch(s, c.OFFERS, 8 * c.OFFER_ROW * offer + 8 * c.OFFER_NUMBER)
+    prefetch(s, c.OFFERS, 8 * c.OFFER_ROW * offer)
 
 
 @inner
@@ -63,21 +64,17 @@ def expire_leases(s: Array) -> None:
     An offer whose model no bid at rest accepts need not be put up: nobody would come.
     """
     narrow = small_table(s, c.FILLS, c.FILL_NARROW)
-    offers = table(s, c.OFFERS, c.OFFER_ROW)
+    terms = small_table(s, c.ASKS, c.ASK_NARROW)
     now_ns = s[c.AT]
     models = table(s, c.MODELS, c.MODEL_ROW)
-    asks = small_table(s, c.ASKS, c.ASK_NARROW)
     fill = wait_due(s, c.LEASE_WAIT, now_ns)
     while fill != 0:
         ask_for_fills(s, fill)
         offer = i64(narrow[fill, c.FILL_OFFER])
         release_fill(s, fill)
-        if (
-            models[asks[offer, c.ASK_MODEL], c.MODEL_FIRST_REST] != 0
-            and offers[offer, c.OFFER_STANDING] != 0
-            and offers[offer, c.OFFER_CONCERNED] == 0
-        ):
-            heap_push(s, c.CONCERNED_HEAP, offers[offer, c.OFFER_PRIORITY], 0, offer)
+        model = i64(terms[offer, c.ASK_MODEL])
+        if models[model, c.MODEL_FIRST_REST] != 0 and stands(s, offer):
+            concern(s, offer)
         fill = wait_due(s, c.LEASE_WAIT, now_ns)
     sell_concerned(s)
 
@@ -85,6 +82,8 @@ def expire_leases(s: Array) -> None:
 @inner
 def expire(s: Array) -> None:
     """Let happen what is due at or before the command's time."""
+    if is_turn(s):
+        turn_wheel(s)
     if heap_due(s, c.OFFER_HEAP, s[c.AT]):
         expire_offers(s)
     heap = table(s, c.REST_HEAP, c.HEAP_WORDS)

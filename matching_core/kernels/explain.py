@@ -18,9 +18,9 @@ site. Nothing of the index is used: offers' rows, sites, campaigns, round trips.
 
 from matching_core import columns as c
 from matching_core.jit import Array, bits_table, byte_table, i64, inner, kernel, small_table, table
-from matching_core.kernels.book import map_find
 from matching_core.kernels.campaigns import all_allowed
 from matching_core.kernels.commands import agent_key, bid_refusal
+from matching_core.kernels.names import map_find
 from matching_core.kernels.rules import (
     CAPABILITY,
     CERTIFICATION,
@@ -156,7 +156,7 @@ def hopeless(fails: int) -> bool:
 def offers_to_look_at(s: Array, seen: Array, found: Array) -> int:
     """Put the offers of the campaign's models at sites that are not hopeless into `found`; how many."""
     rests = table(s, c.RESTS_TABLE, c.REST_ROW)
-    offers = table(s, c.OFFERS, c.OFFER_ROW)
+    terms = small_table(s, c.ASKS, c.ASK_NARROW)
     models = table(s, c.MODELS, c.MODEL_ROW)
     campaigns = table(s, c.CAMPAIGNS, c.CAMPAIGN_ROW)
     campaign = rests[0, c.REST_CAMPAIGN]
@@ -167,9 +167,9 @@ def offers_to_look_at(s: Array, seen: Array, found: Array) -> int:
             first, second, third, fourth = model, first, second, third
     count = 0
     for offer in range(1, s[c.OFFER_ROWS]):
-        model = offers[offer, c.OFFER_MODEL]
+        model = i64(terms[offer, c.ASK_MODEL])
         if model in (first, second, third, fourth):
-            fails = seen[offers[offer, c.OFFER_SITE], SEEN_FAILS]
+            fails = seen[terms[offer, c.ASK_SITE], SEEN_FAILS]
             found[count] = offer
             count += 0 if hopeless(fails) else 1
     return count
@@ -188,7 +188,7 @@ def look_at_offer(s: Array, offer: int, seen: Array, row: Array) -> bool:
     campaigns = table(s, c.CAMPAIGNS, c.CAMPAIGN_ROW)
     campaign = rests[0, c.REST_CAMPAIGN]
     tokens_in = rests[0, c.REST_TOKENS_IN]
-    site = offers[offer, c.OFFER_SITE]
+    site = i64(terms[offer, c.ASK_SITE])
     fails, need = seen[site, SEEN_FAILS], seen[site, SEEN_NEED]
     if terms[offer, c.ASK_AVAILABLE] < 1:
         return False
@@ -223,15 +223,16 @@ def look_at_offer(s: Array, offer: int, seen: Array, row: Array) -> bool:
         fails |= 1 << PRICE
         if hopeless(fails):
             return False
-    start_us = offers[offer, c.OFFER_COLD]
+    starts = small_table(s, c.OFFERS, c.OFFER_NARROW)
+    start_us = i64(starts[offer, c.OFFER_COLD])
     adapter = rests[0, c.REST_ADAPTER]
     if adapter != 0:
-        if table(s, c.ADAPTERS, c.ADAPTER_ROW)[adapter, 0] != offers[offer, c.OFFER_MODEL]:
+        if table(s, c.ADAPTERS, c.ADAPTER_ROW)[adapter, 0] != terms[offer, c.ASK_MODEL]:
             return False
-        if not adapter_resident(s, offers[offer, c.OFFER_ADAPTERS], adapter):
-            if offers[offer, c.OFFER_LOAD] == 0:
+        if not adapter_resident(s, i64(starts[offer, c.OFFER_ADAPTERS]), adapter):
+            if starts[offer, c.OFFER_LOAD] == 0:
                 return False
-            start_us += offers[offer, c.OFFER_LOAD]
+            start_us += i64(starts[offer, c.OFFER_LOAD])
     if start_us > 0 and campaigns[campaign, c.CAMPAIGN_COLD] == 0:
         fails |= 1 << COLD
     if terms[offer, c.ASK_SPEED] < campaigns[campaign, c.CAMPAIGN_SPEED]:
@@ -242,11 +243,11 @@ def look_at_offer(s: Array, offer: int, seen: Array, row: Array) -> bool:
         fails |= 1 << LATENCY
     if tokens_in + rests[0, c.REST_TOKENS_OUT] > terms[offer, c.ASK_CONTEXT]:
         return False
-    value = rests[0, c.REST_PRICE] - markdown_of(s, campaign, offers[offer, c.OFFER_MODEL])
+    value = rests[0, c.REST_PRICE] - markdown_of(s, campaign, i64(terms[offer, c.ASK_MODEL]))
     value -= ceil_div(campaigns[campaign, c.CAMPAIGN_TIME_VALUE] * latency_us, 1000)
     if value < cost:
         fails |= 1 << PRICE
-    if hopeless(fails) or offers[offer, c.OFFER_STANDING] == 0:
+    if hopeless(fails) or starts[offer, c.OFFER_SPOT] == 0:
         return False
     row[CAN_OFFER] = offer
     row[CAN_SCORE] = value - cost

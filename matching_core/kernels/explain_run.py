@@ -5,7 +5,7 @@ the market's own finds its offers by an index that knows the campaign as it is.
 """
 
 from matching_core import columns as c
-from matching_core.jit import Array, i64, inner, kernel, table
+from matching_core.jit import Array, i64, inner, kernel, small_table, table
 from matching_core.kernels.explain import (
     CAN_AVAILABLE,
     CAN_COST,
@@ -134,7 +134,8 @@ def clear_unit(s: Array, candidates: Array, chosen: Array, count: int, shift: in
     if winner < 0 and deal < 0:
         return -1
     if winner >= 0:
-        model = table(s, c.OFFERS, c.OFFER_ROW)[candidates[winner, CAN_OFFER], c.OFFER_MODEL]
+        terms = small_table(s, c.ASKS, c.ASK_NARROW)
+        model = i64(terms[candidates[winner, CAN_OFFER], c.ASK_MODEL])
         cost = candidates[winner, CAN_COST]
         value = candidates[winner, CAN_SCORE] + cost + shift
         price = max(cost, min(value, card_of(s, 0, model)))

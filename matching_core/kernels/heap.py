@@ -4,8 +4,7 @@
     heap[1] is the earliest by (due, key); the children of heap[i] are heap[2i] and heap[2i + 1]
 
 Fills end long before they would expire, and six hours of dead entries would not fit in memory: hence
-the place, which costs one store per move, and no lazy deletion. (Offers are the exception: a renewal
-leaves their entry where it is, too early, and expiry.py puts it right when it comes up.)
+the place, which costs one store per move, and no lazy deletion. (Offers are the exception: wheel.py.)
 """
 
 from matching_core import columns as c

@@ -31,8 +31,9 @@ made anew.
 import numpy as np
 
 from matching_core import columns as c
-from matching_core.jit import Array, bits_table, inner, table
+from matching_core.jit import Array, bits_table, i64, inner, small_table, table
 from matching_core.kernels.bounds import key_of, lower, measure, settle_bounds
+from matching_core.kernels.names import first_of_site, next_of_site, offer_at
 from matching_core.kernels.shelves import (
     MERGED,
     entry_for,
@@ -56,7 +57,7 @@ _ONE = np.uint64(1)
 @inner
 def freshen(s: Array, offer: int) -> None:
     """Let every bid look at an offer, whatever the views of its shelf say."""
-    spot = table(s, c.OFFERS, c.OFFER_ROW)[offer, c.OFFER_SPOT]
+    spot = i64(small_table(s, c.OFFERS, c.OFFER_NARROW)[offer, c.OFFER_SPOT])
     shelf = spot // c.SHELF_PLACES
     place = spot - c.SHELF_PLACES * shelf
     shelves = table(s, c.SHELVES, c.SHELF_ROW)
@@ -116,8 +117,8 @@ def unindex_offer(s: Array, offer: int) -> None:
     """Let auctions find an offer no longer."""
     shelves = table(s, c.SHELVES, c.SHELF_ROW)
     bits = bits_table(s, c.SHELVES, c.SHELF_ROW)
-    offers = table(s, c.OFFERS, c.OFFER_ROW)
-    spot = offers[offer, c.OFFER_SPOT]
+    offers = small_table(s, c.OFFERS, c.OFFER_NARROW)
+    spot = i64(offers[offer, c.OFFER_SPOT])
     shelf = spot // c.SHELF_PLACES
     place = spot - c.SHELF_PLACES * shelf
     bit = _ONE << np.uint64(place & 63)
@@ -142,7 +143,7 @@ def unindex_offer(s: Array, offer: int) -> None:
 @inner
 def mark_sold_out(s: Array, offer: int, is_sold_out: bool) -> None:
     """Say that nothing of an offer is left, or that something is again."""
-    spot = table(s, c.OFFERS, c.OFFER_ROW)[offer, c.OFFER_SPOT]
+    spot = i64(small_table(s, c.OFFERS, c.OFFER_NARROW)[offer, c.OFFER_SPOT])
     if spot == 0:
         return
     shelf = spot // c.SHELF_PLACES
@@ -161,8 +162,7 @@ def mark_sold_out(s: Array, offer: int, is_sold_out: bool) -> None:
 @inner
 def freshen_site(s: Array, site: int) -> None:
     """Let every bid look at the offers of a site, that some campaign judges otherwise than before."""
-    offers = table(s, c.OFFERS, c.OFFER_ROW)
-    offer = table(s, c.SITES, c.SITE_ROW)[site, c.SITE_FIRST_OFFER]
-    while offer != 0:
-        freshen(s, offer)
-        offer = offers[offer, c.OFFER_SITE_NEXT]
+    at = first_of_site(s, site)
+    while at != 0:
+        freshen(s, offer_at(s, at))
+        at = next_of_site(s, at)

@@ -8,26 +8,34 @@ is a pipeline: what a record needs is asked for while those before it are done, 
 each step needs to read what the one before has asked for.
 
     record + 16     its place in NAMES is asked for
-    record + 8      its row is read from there; the lines of the offer are asked for
+    record + 12     its leaf is read from there and asked for
+    record + 8      its row is read from the leaf; the lines of the offer are asked for
     record + 3      its place on a shelf is read from those; the lines of the shelf are asked for
     record          is done
 """
 
 from matching_core import columns as c
 from matching_core.event_rows import EVENT_WORDS
-from matching_core.jit import Array, i64, inbox, inner, prefetch, small_table, table
+from matching_core.jit import Array, i64, inbox, inner, prefetch, short_table, small_table, table
 from matching_core.kernels import emit as e
 from matching_core.kernels.book import (
-    map_put,
-    map_slot,
     note_seen,
-    offer_row,
     set_available,
+    stands,
     unlink_offer,
 )
-from matching_core.kernels.capacity import expire_at, place_offer, sell_capacity
+from matching_core.kernels.capacity import place_offer, sell_capacity
 from matching_core.kernels.expiry import expire
+from matching_core.kernels.names import (
+    add_name,
+    leaf_key,
+    leaf_of,
+    map_slot,
+    offer_row,
+    row_in_leaf,
+)
 from matching_core.kernels.shelves import entry_for
+from matching_core.kernels.wheel import expire_at
 from schemas import reasons, records
 
 _OFFER = records.OFFER_RECORD
@@ -36,12 +44,14 @@ _OFFER_CANCEL = records.OFFER_CANCEL_RECORD
 UNKNOWN = reasons.REJECTED["unknown"]
 FILLS_SEEN = reasons.REJECTED["fills_seen"]
 STATE = reasons.REJECTED["state"]
-_FAR, _NEAR, _NEXT = 16, 8, 3
+_FARTHEST, _FAR, _NEAR, _NEXT = 16, 12, 8, 3
+_RING = c.AHEAD_ROWS - 1
 _LINE_BYTES = 64
+assert _FARTHEST < c.AHEAD_ROWS
 
 
 @inner
-def offer_refusal(s: Array, record: Array) -> int:
+def offer_refusal(s: Array, record: Array, offer: int) -> int:
     """Return why an offer is rejected, 0 if it is not."""
     site, model = i64(record["site"]), i64(record["model"])
     deal, adapters = i64(record["deal"]), i64(record["adapter_set"])
@@ -63,8 +73,7 @@ def offer_refusal(s: Array, record: Array) -> int:
         for item in range(first, first + sets[adapters, c.SET_SIZE]):
             if adapter_models[items[item, 0], 0] != model:
                 return UNKNOWN
-    row = offer_row(s, site, i64(record["offer"]))
-    if i64(record["fills_seen"]) > table(s, c.OFFERS, c.OFFER_ROW)[row, c.OFFER_MADE]:
+    if i64(record["fills_seen"]) > table(s, c.OFFERS, c.OFFER_ROW)[offer, c.OFFER_MADE]:
         return FILLS_SEEN
     return 0
 
@@ -81,26 +90,25 @@ def reject_offer(s: Array, command: int, reason: int, site: int, number: int) ->
 
 
 @inner
-def do_offer(s: Array, place: int) -> None:
+def do_offer(s: Array, place: int, offer: int) -> None:
     """Take record `place` as an offer: all of it is replaced, and it is the youngest now."""
     record = inbox(s, c.INBOX, _OFFER)[place]
     site, number = i64(record["site"]), i64(record["offer"])
-    refusal = offer_refusal(s, record)
+    if offer == 0:  # a record just before may have been the first of the same name
+        offer = offer_row(s, site, number)
+    refusal = offer_refusal(s, record, offer)
     if refusal != 0:
         reject_offer(s, records.OFFER, refusal, site, number)
         return
-    offers = table(s, c.OFFERS, c.OFFER_ROW)
+    counts = short_table(s, c.OFFERS, c.OFFER_SHORT)
     asks = table(s, c.ASKS, c.ASK_ROW)
-    offer = offer_row(s, site, number)
     if offer == 0:
         offer = s[c.OFFER_ROWS]
         s[c.OFFER_ROWS] = offer + 1
-        map_put(s, c.NAMES, site * c.OFFERS_PER_SITE_KEY + number, offer)
-        offers[offer, c.OFFER_SITE] = site
-        offers[offer, c.OFFER_NUMBER] = number
-    elif offers[offer, c.OFFER_STANDING] != 0:
+        add_name(s, site, number, offer)
+        counts[offer, c.OFFER_NUMBER] = number
+    elif stands(s, offer):
         unlink_offer(s, offer)
-    offers[offer, c.OFFER_MODEL] = i64(record["model"])
     asks[offer, c.ASK_IN] = record["ask_in"]
     asks[offer, c.ASK_OUT] = record["ask_out"]
     asks[offer, c.ASK_SECOND] = record["ask_second"]
@@ -113,10 +121,11 @@ def do_offer(s: Array, place: int) -> None:
     terms[offer, c.ASK_MODEL] = record["model"]
     terms[offer, c.ASK_DEAL] = record["deal"]
     terms[offer, c.ASK_STARTS] = 1 if record["cold_start_us"] > 0 else 0
-    offers[offer, c.OFFER_COLD] = i64(record["cold_start_us"])
-    offers[offer, c.OFFER_LOAD] = i64(record["adapter_load_us"])
-    offers[offer, c.OFFER_ADAPTERS] = i64(record["adapter_set"])
-    offers[offer, c.OFFER_SLOTS] = i64(record["slots"])
+    starts = small_table(s, c.OFFERS, c.OFFER_NARROW)
+    starts[offer, c.OFFER_COLD] = record["cold_start_us"]
+    starts[offer, c.OFFER_LOAD] = record["adapter_load_us"]
+    starts[offer, c.OFFER_ADAPTERS] = record["adapter_set"]
+    counts[offer, c.OFFER_SLOTS] = record["slots"]
     capabilities = i64(record["capabilities"])
     if capabilities >= 128:  # the highest bit of 32 is their sign
         capabilities -= 256
@@ -130,27 +139,24 @@ def do_offer(s: Array, place: int) -> None:
 
 
 @inner
-def do_refresh(s: Array, place: int) -> None:
+def do_refresh(s: Array, place: int, offer: int) -> None:
     """Take record `place` as a refresh: what changes by the second; the priority stays."""
     record = inbox(s, c.INBOX, _REFRESH)[place]
     site, number = i64(record["site"]), i64(record["offer"])
     seen = i64(record["fills_seen"])
     offers = table(s, c.OFFERS, c.OFFER_ROW)
     refusal = 0
-    offer = 0
     if not 1 <= site <= s[c.SITE_COUNT]:
         refusal = UNKNOWN
-    else:
-        offer = offer_row(s, site, number)
-        if seen > offers[offer, c.OFFER_MADE]:
-            refusal = FILLS_SEEN
-        elif offers[offer, c.OFFER_STANDING] == 0:
-            refusal = STATE
+    elif seen > offers[offer, c.OFFER_MADE]:
+        refusal = FILLS_SEEN
+    elif not stands(s, offer):
+        refusal = STATE
     if refusal != 0:
         reject_offer(s, records.REFRESH, refusal, site, number)
         return
     terms = small_table(s, c.ASKS, c.ASK_NARROW)
-    offers[offer, c.OFFER_SLOTS] = i64(record["slots"])
+    short_table(s, c.OFFERS, c.OFFER_SHORT)[offer, c.OFFER_SLOTS] = record["slots"]
     terms[offer, c.ASK_TTFT] = record["ttft_us"]
     terms[offer, c.ASK_PREFILL] = record["prefill_ns_per_token"]
     terms[offer, c.ASK_SPEED] = record["tokens_per_second"]
@@ -161,15 +167,14 @@ def do_refresh(s: Array, place: int) -> None:
 
 
 @inner
-def do_offer_cancel(s: Array, place: int) -> None:
+def do_offer_cancel(s: Array, place: int, offer: int) -> None:
     """Take record `place` as the cancel of one offer."""
     record = inbox(s, c.INBOX, _OFFER_CANCEL)[place]
     site, number = i64(record["site"]), i64(record["offer"])
     if not 1 <= site <= s[c.SITE_COUNT]:
         reject_offer(s, records.OFFER_CANCEL, UNKNOWN, site, number)
         return
-    offer = offer_row(s, site, number)
-    if table(s, c.OFFERS, c.OFFER_ROW)[offer, c.OFFER_STANDING] == 0:
+    if not stands(s, offer):
         reject_offer(s, records.OFFER_CANCEL, STATE, site, number)
         return
     unlink_offer(s, offer)
@@ -189,22 +194,31 @@ def name_at(s: Array, kind: int, place: int) -> tuple[int, int]:
 
 
 @inner
-def ask_for_name(s: Array, kind: int, place: int) -> None:
-    """Ask for the place of a record's name."""
+def ask_for_leaf(s: Array, kind: int, place: int) -> None:
+    """Ask for the place of a record's leaf."""
     site, number = name_at(s, kind, place)
-    key = site * c.OFFERS_PER_SITE_KEY + number
-    prefetch(s, c.NAMES, 8 * c.MAP_ROW * map_slot(s[c.NAMES + 1], key))
+    prefetch(s, c.NAMES, 8 * c.MAP_ROW * map_slot(s[c.NAMES + 1], leaf_key(site, number)))
+
+
+@inner
+def ask_for_name(s: Array, kind: int, place: int) -> None:
+    """Ask for a record's leaf."""
+    site, number = name_at(s, kind, place)
+    leaf = leaf_of(s, site, number)
+    table(s, c.AHEAD, 1)[place & _RING, 0] = leaf
+    prefetch(s, c.LEAVES, 4 * c.LEAF_NAMES * leaf)
+    if kind != records.REFRESH:
+        prefetch(s, c.LEAF_STATES, 4 * c.LEAF_STATE_ROW * leaf)
 
 
 @inner
 def ask_for_offer(s: Array, kind: int, place: int) -> None:
     """Ask for the lines of a record's offer."""
-    site, number = name_at(s, kind, place)
-    offer = offer_row(s, site, number)
-    first = 8 * c.OFFER_ROW * offer
-    prefetch(s, c.OFFERS, first)
-    prefetch(s, c.OFFERS, first + _LINE_BYTES)
-    prefetch(s, c.OFFERS, first + 2 * _LINE_BYTES)
+    ahead = table(s, c.AHEAD, 1)
+    _, number = name_at(s, kind, place)
+    offer = row_in_leaf(s, ahead[place & _RING, 0], number)
+    ahead[place & _RING, 0] = offer
+    prefetch(s, c.OFFERS, 8 * c.OFFER_ROW * offer)
     prefetch(s, c.ASKS, 8 * c.ASK_ROW * offer)
 
 
@@ -222,13 +236,12 @@ def ask_for_shelf(s: Array, kind: int, place: int) -> None:
         for line in range(0, 8 * c.SHELF_ROW, _LINE_BYTES):
             prefetch(s, c.SHELVES, 8 * c.SHELF_ROW * shelf + line)
         return
-    site, number = name_at(s, kind, place)
-    offer = offer_row(s, site, number)
-    offers = table(s, c.OFFERS, c.OFFER_ROW)
+    offer = table(s, c.AHEAD, 1)[place & _RING, 0]
+    offers = small_table(s, c.OFFERS, c.OFFER_NARROW)
     if kind == records.REFRESH:
-        prefetch(s, c.FILLS, 8 * c.FILL_ROW * offers[offer, c.OFFER_FIRST_FILL])
+        prefetch(s, c.FILLS, 8 * c.FILL_ROW * i64(offers[offer, c.OFFER_FIRST_FILL]))
         return
-    spot = offers[offer, c.OFFER_SPOT]
+    spot = i64(offers[offer, c.OFFER_SPOT])
     first = 8 * c.SHELF_ROW * (spot // c.SHELF_PLACES)
     prefetch(s, c.SHELVES, first)
     prefetch(s, c.SHELVES, first + 8 * c.SHELF_TAKEN)
@@ -247,8 +260,10 @@ def is_of_offer(kind: int) -> bool:
 @inner
 def do_offers(s: Array, kind: int, count: int) -> None:
     """Take a frame of offers, refreshes or cancels of one offer each."""
-    for step in range(-_FAR, count):
-        if step + _FAR < count:
+    for step in range(-_FARTHEST, count):
+        if step + _FARTHEST < count:
+            ask_for_leaf(s, kind, step + _FARTHEST)
+        if 0 <= step + _FAR < count:
             ask_for_name(s, kind, step + _FAR)
         if 0 <= step + _NEAR < count:
             ask_for_offer(s, kind, step + _NEAR)
@@ -260,9 +275,10 @@ def do_offers(s: Array, kind: int, count: int) -> None:
         s[c.INDEX] = 0
         if step == 0:  # nothing that these begin is due at once
             expire(s)
+        offer = table(s, c.AHEAD, 1)[step & _RING, 0]
         if kind == records.OFFER:
-            do_offer(s, step)
+            do_offer(s, step, offer)
         elif kind == records.REFRESH:
-            do_refresh(s, step)
+            do_refresh(s, step, offer)
         else:
-            do_offer_cancel(s, step)
+            do_offer_cancel(s, step, offer)

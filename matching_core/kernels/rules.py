@@ -123,7 +123,7 @@ def judge(
     margin, negative when unreachable. Score, latency and cost mean nothing unless the rule is 0.
     """
     rests = table(s, c.RESTS_TABLE, c.REST_ROW)
-    offers = table(s, c.OFFERS, c.OFFER_ROW)
+    starts = small_table(s, c.OFFERS, c.OFFER_NARROW)
     campaigns = table(s, c.CAMPAIGNS, c.CAMPAIGN_ROW)
     campaign = rests[bid, c.REST_CAMPAIGN]
     asks = table(s, c.ASKS, c.ASK_ROW)
@@ -135,15 +135,15 @@ def judge(
         return NO_CAPACITY, 0, 0, 0, False
     start_us = 0
     if terms[offer, c.ASK_STARTS] != 0:
-        start_us = offers[offer, c.OFFER_COLD]
+        start_us = i64(starts[offer, c.OFFER_COLD])
     adapter = rests[bid, c.REST_ADAPTER]
     if adapter != 0:
         if table(s, c.ADAPTERS, c.ADAPTER_ROW)[adapter, 0] != terms[offer, c.ASK_MODEL]:
             return COLD, 0, 0, 0, False
-        if not adapter_resident(s, offers[offer, c.OFFER_ADAPTERS], adapter):
-            if offers[offer, c.OFFER_LOAD] == 0:
+        if not adapter_resident(s, i64(starts[offer, c.OFFER_ADAPTERS]), adapter):
+            if starts[offer, c.OFFER_LOAD] == 0:
                 return COLD, 0, 0, 0, False
-            start_us += offers[offer, c.OFFER_LOAD]
+            start_us += i64(starts[offer, c.OFFER_LOAD])
     if start_us > 0 and campaigns[campaign, c.CAMPAIGN_COLD] == 0:
         return COLD, 0, 0, 0, False
     if site_rule != 0:

@@ -78,7 +78,8 @@ def put(s: Array, shelf: int, board: int, offer: int) -> None:
     bits[shelf, c.SHELF_TAKEN + board] |= _ONE << np.uint64(inside)
     if word & np.uint64(SOLD_OUT) == _ZERO:
         bits[shelf, c.SHELF_LIVE + board] |= _ONE << np.uint64(inside)
-    table(s, c.OFFERS, c.OFFER_ROW)[offer, c.OFFER_SPOT] = c.SHELF_PLACES * shelf + place
+    spot = c.SHELF_PLACES * shelf + place
+    small_table(s, c.OFFERS, c.OFFER_NARROW)[offer, c.OFFER_SPOT] = spot
     shelves[shelf, c.SHELF_COUNT] += 1
     join_board(s, shelf, board, asks, offer)
 

@@ -91,7 +91,8 @@ def word_of(s: Array, offer: int) -> np.uint64:
     bits |= (~(attributes >> c.CAPABILITIES_SHIFT) & _ALL_CAPABILITIES) << LACKS_BIT
     if asks[offer, c.ASK_AVAILABLE] < 1:
         bits |= SOLD_OUT
-    if asks[offer, c.ASK_STARTS] != 0 and table(s, c.OFFERS, c.OFFER_ROW)[offer, c.OFFER_COLD] > 0:
+    starts = small_table(s, c.OFFERS, c.OFFER_NARROW)
+    if asks[offer, c.ASK_STARTS] != 0 and starts[offer, c.OFFER_COLD] > 0:
         bits |= COLD_START
     for place in range(len(_CONTEXTS)):
         if asks[offer, c.ASK_CONTEXT] < _CONTEXTS[place]:
