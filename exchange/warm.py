@@ -6,7 +6,7 @@ As `matching_core.warm`: readiness waits for it, and no bid ever does.
 from collections.abc import Callable
 from typing import Any, Final
 
-from exchange.kernels import admit, answer, pack, seal
+from exchange.kernels import admit, answer, copy, pack, seal
 from matching_core import warm
 from matching_core.jit import JIT_DISABLED
 
@@ -29,6 +29,11 @@ KERNELS: Final[tuple[tuple[Any, str], ...]] = (
             f"({_TWO}, {_ONE}, {_TWO}, {_TWO}, {_ONE}, int64, {_TWO}, int64, int64, {_STATES}, {_KNOWN}, "
             f"{_WORDS}, {_WORDS}, {_ONE}, {_TWO}, {_ONE}, {_ONE}, {_ONE})"
         ),
+    ),
+    (copy.place_copies, f"({_TWO}, int64, {_TWO}, {_ONE})"),
+    (
+        copy.write_copies,
+        f"({_TWO}, int64, {_TWO}, {_TWO}, {_ONE}, uint8[:,::1], int64, {_ONE}, uint8[:,::1])",
     ),
     (seal.start_state, f"({_WORDS}, {_STATES}, int64, {_WORDS})"),
     (seal.seal_all, f"({_TWO}, int64, {_STATES}, {_WORDS}, {_WORDS}, uint32[:,::1])"),

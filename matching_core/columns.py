@@ -345,6 +345,11 @@ _TRANSIENT: Final = (
 )  # mean nothing between two calls
 _CACHES: Final = (VIEWS, VIEW_RANGES)  # may be forgotten at any time
 _FILLER: Final = {RTT: UNREACHABLE}  # other new memory is 0
+# A table of a size to notice is made with room to grow in place: to copy half a gigabyte of fills would
+# hold everybody up for a third of a second. Address space costs nothing; what is untouched is no memory.
+_ROOM_FROM_BYTES: Final = 1 << 20
+_ROOM_TIMES: Final = 16
+_ROOM_BYTES_MAX: Final = 1 << 30
 
 
 def runs(wait_at: int) -> range:
@@ -366,6 +371,7 @@ class Columns:
         s[SHELF_ROWS] = s[VIEW_ROWS] = s[LEAF_ROWS] = 1
         s[OFFER_ROWS] = s[REST_ROWS] = s[FILL_ROWS] = s[TERM_ROWS] = 1  # row 0 is nobody's
         self._tables: dict[int, Array] = {}
+        self._rooms: dict[int, Array] = {}  # a table and the zeros behind it
         for at, (_, dtype, _, rows) in _TABLES.items():
             self._put(at, self._new(at, rows, self._words(at), dtype))
         for at, owner in _HEAPS.items():
@@ -390,6 +396,15 @@ class Columns:
             table.fill(_FILLER[at])
         return table
 
+    def _new_with_room(self, at: int, rows: int, words: int, dtype: Any) -> Array:
+        size = rows * words * np.dtype(dtype).itemsize
+        times = min(_ROOM_TIMES, _ROOM_BYTES_MAX // max(size, 1))
+        if at in _FILLER or at in _CACHES or size < _ROOM_FROM_BYTES or times < 2:
+            return self._new(at, rows, words, dtype)
+        room = self._rooms[at] = lines(times * rows, words, dtype)
+        table: Array = room[:rows]
+        return table
+
     def _put(self, at: int, table: Array) -> None:
         self._tables[at] = table
         self.s[at] = table.ctypes.data
@@ -397,7 +412,14 @@ class Columns:
 
     def _resize(self, at: int, rows: int, words: int) -> None:
         old = self._tables[at]
-        new = self._new(at, rows, words, old.dtype)  # untouched memory costs nothing
+        room = self._rooms.pop(at, None)
+        if room is None or room.ctypes.data != old.ctypes.data or room.shape[1] != words:
+            room = None
+        elif rows <= room.shape[0]:
+            self._rooms[at] = room
+            self._put(at, room[:rows])
+            return
+        new = self._new_with_room(at, rows, words, old.dtype)
         if at == VIEWS:
             self._put(at, new)
             self.forget_views()

@@ -24,6 +24,7 @@ from exchange.follower.status import StatusServer
 from exchange.journal.page import PAGE_NAME, DurablePage
 from exchange.ledger.main import read_status
 from exchange.report import Report
+from exchange.sealer import Sealer
 from exchange.warm import warm_up
 from matching_core.explain import warm_up as warm_up_explain
 from schemas import frames, records
@@ -53,7 +54,7 @@ def run(config: Config, stop: threading.Event, report: Report | None = None) -> 
     follower = Follower(
         Folders(config.journal_folder, config.events_folder, config.snapshots_folder),
         keys.market,
-        TokenMaker(keys.token_secret_bytes, keys.market),
+        Sealer(TokenMaker(keys.token_secret_bytes, keys.market)),
         feeds.batch,
         config.follower.explain_per_second,
     )

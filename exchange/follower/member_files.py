@@ -26,7 +26,7 @@ _HEAD: Final = struct.Struct("<QQQQ32x")
 HEAD_BYTES: Final = _HEAD.size
 RECORD_BYTES: Final = EVENT_RECORD.itemsize
 FIRST_NUMBER: Final = 1
-OPEN_FILES_MAX: Final = 256
+OPEN_FILES_MAX: Final = 4_096  # fewer where the system allows less
 
 Owner = tuple[str, int]  # role, handle
 _NOTHING: Final = np.zeros(0, EVENT_RECORD)
@@ -70,9 +70,7 @@ class MemberFiles:
         """Append each member's copies to its file, in the order in which they come."""
         if len(made.member) == 0:
             return
-        order = np.argsort(made.member, kind="stable")
-        member = made.member[order]
-        records = made.records[order]
+        member, records = made
         starts = np.flatnonzero(np.r_[True, member[1:] != member[:-1]])
         ends = np.r_[starts[1:], len(member)]
         for start, end in zip(starts.tolist(), ends.tolist(), strict=True):
@@ -133,10 +131,9 @@ class MemberFiles:
             self._handles.move_to_end(owner)
             return handle
         while len(self._handles) >= OPEN_FILES_MAX:
-            oldest, closed = self._handles.popitem(last=False)
-            if self._unsynced.pop(oldest, 0) is None:
-                os.fdatasync(closed)
-            os.close(closed)
+            # Not synced here: it would wait for the disk, and the exchange's own syncs for it. `sync`
+            # opens it again.
+            os.close(self._handles.popitem(last=False)[1])
         handle = os.open(self._path(owner), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         if owner not in self.counts:
             os.ftruncate(handle, 0)

@@ -21,9 +21,10 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from exchange.kernels import copy
 from exchange.sealer import Sealer
 from matching_core import event_rows as er
-from schemas.records import EVENT_RECORD, EVENT_TYPES
+from schemas.records import EVENT_RECORD, EVENT_TYPES, TOKEN_BYTES
 from schemas.token import TokenMaker
 
 BUYER: Final = "buyer"
@@ -74,47 +75,73 @@ _PACKED: Final = {
 # Where a field stands in the core's row when that is not the column of its name (event_rows.py).
 _COLUMN: Final = {"by": "reason", "fee": "cost", "withheld": "score"}
 _FIGURE: Final = {BUYER: "cost", OPERATOR: "score"}
+_TOKEN: Final = "token"
+_FILL: Final = EVENT_TYPES.index("fill")
+# Which copies carry one; it is sealed, not copied.
+_TOLD_TOKENS: Final = {key for key, fields in VIEWS.items() if _TOKEN in fields}
+assert _TOLD_TOKENS <= {("fill", BUYER), ("fill", OPERATOR)}
 
 
 class Copies(NamedTuple):
-    """One role's copies of a batch, in order of (seq, index)."""
+    """One role's copies of a batch, by member, each member's in order of (seq, index)."""
 
-    member: NDArray[np.int64]  # handle of whose copy it is
+    member: NDArray[np.int64]  # handle of whose copy it is, ascending
     records: NDArray[np.void]  # EVENT_RECORD[n]
+
+
+class _Role(NamedTuple):
+    """What `exchange.kernels.copy` is told of a role."""
+
+    column: int
+    spans: NDArray[np.int64]
+    moves: NDArray[np.int64]
+
+
+def _move(field: str, role: str) -> tuple[int, ...]:
+    """Return the move that makes a field of a copy."""
+    assert EVENT_RECORD.fields is not None
+    dtype, offset = EVENT_RECORD.fields[field][:2]
+    if field in _PACKED:
+        shift, mask = _PACKED[field]
+        return offset, dtype.itemsize, er.COLUMNS.index("attributes"), shift, mask, 0
+    source = _FIGURE[role] if field == "figure" else _COLUMN.get(field, field)
+    contested_only = int(field == "rival_score")
+    column = er.COLUMNS.index(source)
+    return offset, dtype.itemsize, column, 0, copy.ALL_BITS, contested_only
+
+
+def _role(role: str) -> _Role:
+    """Make the moves of all types from the table."""
+    moves: list[tuple[int, ...]] = []
+    spans = np.zeros((len(EVENT_TYPES), 2), np.int64)
+    for number, kind in enumerate(EVENT_TYPES):
+        fields = VIEWS.get((kind, role))
+        spans[number] = len(moves)
+        if fields is not None:
+            moves += [_move(field, role) for field in (*ALWAYS, *fields) if field != _TOKEN]
+            spans[number, 1] = len(moves)
+    return _Role(er.COLUMNS.index(role), spans, np.array(moves, np.int64))
+
+
+_ROLES: Final = {role: _role(role) for role in ROLES}
+assert EVENT_RECORD.fields is not None
+_TOKEN_OFFSET: Final = int(EVENT_RECORD.fields[_TOKEN][1])
+_NO_TOKENS: Final = np.zeros((0, TOKEN_BYTES), np.uint8)
 
 
 def copies(rows: NDArray[np.void], role: str, tokens: TokenMaker | Sealer) -> Copies:
     """Return the copies that members of one role get of rows `EVENT_ROW[n]`."""
-    records = np.zeros(len(rows), EVENT_RECORD)
-    member = np.zeros(len(rows), np.int64)
-    types = rows["type"]
-    for number in np.unique(types).tolist():
-        fields = VIEWS.get((EVENT_TYPES[number], role))
-        if fields is None:
-            continue
-        chosen = np.flatnonzero((types == number) & (rows[role] > 0))
-        if len(chosen) == 0:
-            continue
-        own = rows[chosen]
-        member[chosen] = own[role]
-        part = np.zeros(len(chosen), EVENT_RECORD)
-        for field in (*ALWAYS, *fields):
-            part[field] = _value(own, field, role, tokens)
-        records[chosen] = part
-    mine = member > 0
-    return Copies(member[mine], records[mine])
-
-
-def _value(
-    rows: NDArray[np.void], field: str, role: str, tokens: TokenMaker | Sealer
-) -> NDArray[np.int64]:
-    if field == "token":
-        return np.asarray(tokens.make_all(rows))
-    if field in _PACKED:
-        shift, mask = _PACKED[field]
-        return np.asarray((rows["attributes"] >> shift) & mask)
-    if field == "rival_score":
-        return np.asarray(rows["rival_score"] * ((rows["attributes"] >> er.CONTESTED_BIT) & 1))
-    if field == "figure":
-        return np.asarray(rows[_FIGURE[role]])
-    return np.asarray(rows[_COLUMN.get(field, field)])
+    matrix = rows.view(np.int64).reshape(-1, er.EVENT_WORDS)
+    column, spans, moves = _ROLES[role]
+    starts = np.zeros(int(matrix[:, column].max(initial=0)) + 2, np.int64)
+    count = copy.place_copies(matrix, column, spans, starts)
+    made = np.zeros((count, EVENT_RECORD.itemsize), np.uint8)
+    member = np.zeros(count, np.int64)
+    if count:
+        sealed = _NO_TOKENS
+        if (EVENT_TYPES[_FILL], role) in _TOLD_TOKENS:
+            sealed = tokens.make_all(rows[rows["type"] == _FILL])
+        copy.write_copies(
+            matrix, column, spans, moves, starts, sealed, _TOKEN_OFFSET, member, made
+        )
+    return Copies(member, made.view(EVENT_RECORD)[:, 0])
