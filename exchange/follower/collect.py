@@ -18,14 +18,19 @@ from exchange.follower.event_files import (
     Batch,
     NameRow,
 )
+from exchange.journal.reader import Bids
 from exchange.journal.record import Kind, Record
+from exchange.kernels import pack
 from exchange.registry import Registry
-from matching_core.event_rows import EVENT_WORDS, as_rows
+from matching_core.event_rows import COLUMNS, EVENT_WORDS, as_rows
 from matching_core.market import Market
 from schemas import commands
 from schemas.records import EVENT_TYPES
 
 REJECTED: Final = EVENT_TYPES.index("rejected")
+_SEQ, _TYPE, _AGENT, _BUYER, _OPERATOR = (
+    COLUMNS.index(name) for name in ("seq", "type", "agent", "buyer", "operator")
+)
 _NO_ROWS: Final[NDArray[np.int64]] = np.zeros((0, EVENT_WORDS), np.int64)
 
 
@@ -65,6 +70,28 @@ class Collector:
         self.position = record.end
         self.next_seq = record.seq + record.count
 
+    def add_bids(self, bids: Bids, end: int) -> None:
+        """Apply frames of bids that end at position `end`: as `add` would one by one."""
+        counts = bids.runs[:, pack.COUNT]
+        agents = bids.runs[:, pack.AGENT]
+        senders = np.repeat(self._senders(agents), counts, axis=0)
+        for run in self._last_of_each(agents).tolist():
+            _, count, agent, epoch, message = bids.runs[run].tolist()
+            self.registry.numbered(agent, epoch, message, count)
+        matrix = self._applier.bids(bids.records, senders[:, :2], bids.at_ns)
+        if len(matrix):
+            matrix = matrix.copy()
+            rejected = np.flatnonzero(matrix[:, _TYPE] == REJECTED)
+            if len(rejected):
+                given_by = senders[matrix[rejected, _SEQ] - bids.seq]
+                matrix[rejected, _AGENT] = given_by[:, 1]
+                matrix[rejected, _BUYER] = given_by[:, 2]
+                matrix[rejected, _OPERATOR] = given_by[:, 3]
+            self._matrices.append(matrix)
+            self.event_count += len(matrix)
+        self.position = end
+        self.next_seq = bids.seq + len(bids.records)
+
     @property
     def something(self) -> bool:
         """Tell whether anything happened that somebody waits for."""
@@ -86,6 +113,25 @@ class Collector:
         self._matrices, self._names, self._money = [], [], []
         self.event_count = 0
         return batch
+
+    def _senders(self, agents: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return of each agent (index): its member's handle, its number, that handle as buyer, as operator."""
+        found = np.zeros((len(agents), 4), np.int64)
+        for index in np.unique(agents).tolist():
+            if index:
+                agent = self.registry.agent(index)
+                handle = member_handle(self.market, agent)
+                found[agents == index] = (
+                    handle, agent.number, handle * (agent.role == "buyer"),
+                    handle * (agent.role == "operator"),
+                )  # fmt: skip
+        return found
+
+    @staticmethod
+    def _last_of_each(agents: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the last run of each agent: message numbers and epochs of one agent only go up."""
+        _, from_the_end = np.unique(agents[::-1], return_index=True)
+        return np.asarray(len(agents) - 1 - from_the_end)
 
     def _stamp(self, rows: NDArray[np.void], agent_index: int) -> bool:
         """Write into `rejected` rows who gave the command; tell whether there was one.

@@ -105,13 +105,19 @@ class Follower:
         # What was written before the last stop is applied, and not written a second time.
         again = begin < self.events.end
         upto = min(durable, self.events.end) if again else durable
-        for record in self._reader.read(upto):
-            self._collector.add(record)
-            if (
-                record.end - begin >= BYTES_PER_ROUND
-                or self._collector.event_count >= EVENTS_PER_ROUND
-            ):
+        while (
+            self.position < upto
+            and self.position - begin < BYTES_PER_ROUND
+            and self._collector.event_count < EVENTS_PER_ROUND
+        ):
+            bids = self._reader.bids(upto)
+            if bids is not None:
+                self._collector.add_bids(bids, self.position)
+                continue
+            record = next(self._reader.read(upto), None)
+            if record is None:
                 break
+            self._collector.add(record)
         if self.position == begin:
             self._mark(now_ns)
             return False

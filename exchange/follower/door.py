@@ -8,7 +8,7 @@ A buyer's agent may also ask, subscribed or not, how a bid of its own that it fl
 from typing import Final
 
 from exchange.explaining import Explanations
-from exchange.follower.member_files import FIRST_NUMBER, MemberFiles
+from exchange.follower.member_files import FIRST_NUMBER, MemberFiles, Owner
 from exchange.follower.redaction import BUYER, ROLES
 from exchange.registry import Agent, Registry
 from matching_core.market import Market
@@ -20,6 +20,10 @@ from schemas.session.feed import FeedServerSession
 from schemas.session.messages import Explain, Explained, Refused
 
 FRAMES_PER_TURN: Final = 8  # of one subscriber, before the next has its turn
+# Everybody is looked at this often: to ask each of hundreds in every turn of the loop would take more
+# time than the events do. A revoked key is cut within it, and a beat is late by no more.
+LOOK_NS: Final = 50_000_000
+_NOBODY: Final[dict[str, None]] = {}
 
 
 class EventDoor:
@@ -41,6 +45,9 @@ class EventDoor:
         self._number = market_number
         self._explanations = explanations
         self._sessions: dict[str, FeedServerSession] = {}  # by the agent's public key
+        self._agents_of: dict[Owner, dict[str, None]] = {}  # as of the last look: keys of sessions
+        self._awake: dict[str, None] = {}  # keys of sessions that have a turn
+        self._look_ns = 0
 
     @property
     def subscribers(self) -> int:
@@ -56,20 +63,40 @@ class EventDoor:
                 self._link.send(peer, answer)
 
     def push(self, now_ns: int) -> bool:
-        """Send what there is, subscribers in turn; True when more could go at once."""
-        more = False
+        """Send what there is, subscribers in turn; True when more could go at once.
+
+        Between two looks at everybody only those have a turn who have news, spoke, or were not done.
+        """
+        if now_ns >= self._look_ns:
+            self._look_ns = now_ns + LOOK_NS
+            self._look(now_ns)
+        elif self._members.news:
+            for owner in self._members.news:
+                self._awake.update(self._agents_of.get(owner, _NOBODY))
+        self._members.news.clear()
+        awake, self._awake = self._awake, {}
+        for key in awake:
+            session, agent = self._sessions.get(key), self._registry.by_key.get(key)
+            if session is not None and agent is not None and self._push(agent, session, now_ns):
+                self._awake[key] = None
+        return bool(self._awake)
+
+    def _look(self, now_ns: int) -> None:
+        """Let time pass for everybody, and wake them: who was passed over for whatever reason."""
+        self._agents_of.clear()
         for key in list(self._sessions):
             session = self._sessions[key]
             agent = self._registry.by_key.get(key)
             if agent is None:
                 self._cut(key, session)
                 continue
-            more |= self._push(agent, session, now_ns)
             if (beat := session.poll(now_ns)) is not None:
                 self._link.send(session.peer, beat)
             if session.next == 0:
                 del self._sessions[key]
-        return more
+                continue
+            self._agents_of.setdefault(self._owner(agent), {})[key] = None
+            self._awake[key] = None
 
     def _take(self, peer: bytes, key: str, buffer: memoryview, now_ns: int) -> bytes | None:
         agent = self._registry.by_key.get(key)
@@ -80,6 +107,7 @@ class EventDoor:
         session = self._sessions.get(key)
         if session is None:
             session = self._sessions[key] = FeedServerSession(self._number)
+        self._awake[key] = None
         try:
             frame = frames.decode_client(buffer)
         except ProtocolError as error:

@@ -45,6 +45,7 @@ class MemberFiles:
         self._handles: OrderedDict[Owner, int] = OrderedDict()
         self._unsynced: dict[Owner, None] = {}
         self.counts: dict[Owner, int] = {}  # also the number of the member's last event
+        self.news: dict[Owner, None] = {}  # who was appended to; for whoever sends them to clear
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def rewind(self, counts: dict[Owner, int]) -> None:
@@ -107,6 +108,7 @@ class MemberFiles:
             data = data[written:]
             offset += written
         self.counts[owner] = count + len(records)
+        self.news[owner] = None
         self._unsynced[owner] = None
 
     def _path(self, owner: Owner) -> Path:

@@ -75,11 +75,11 @@ _PACKED: Final = {
 # Where a field stands in the core's row when that is not the column of its name (event_rows.py).
 _COLUMN: Final = {"by": "reason", "fee": "cost", "withheld": "score"}
 _FIGURE: Final = {BUYER: "cost", OPERATOR: "score"}
-_TOKEN: Final = "token"
+_TOKEN: Final = "token"  # noqa: S105  # the field's name
 _FILL: Final = EVENT_TYPES.index("fill")
 # Which copies carry one; it is sealed, not copied.
 _TOLD_TOKENS: Final = {key for key, fields in VIEWS.items() if _TOKEN in fields}
-assert _TOLD_TOKENS <= {("fill", BUYER), ("fill", OPERATOR)}
+assert all(kind == EVENT_TYPES[_FILL] for kind, _ in _TOLD_TOKENS)
 
 
 class Copies(NamedTuple):
@@ -141,7 +141,5 @@ def copies(rows: NDArray[np.void], role: str, tokens: TokenMaker | Sealer) -> Co
         sealed = _NO_TOKENS
         if (EVENT_TYPES[_FILL], role) in _TOLD_TOKENS:
             sealed = tokens.make_all(rows[rows["type"] == _FILL])
-        copy.write_copies(
-            matrix, column, spans, moves, starts, sealed, _TOKEN_OFFSET, member, made
-        )
+        copy.write_copies(matrix, column, spans, moves, starts, sealed, _TOKEN_OFFSET, member, made)
     return Copies(member, made.view(EVENT_RECORD)[:, 0])

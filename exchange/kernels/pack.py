@@ -47,7 +47,7 @@ _TABLES: Final = _tables()
 
 
 @inner
-def _half(crc: int, four: int) -> int:
+def crc_of_half(crc: int, four: int) -> int:
     """Take four bytes (an int below 2**32) into the inverted crc."""
     low = crc ^ four
     return i64(
@@ -59,7 +59,7 @@ def _half(crc: int, four: int) -> int:
 
 
 @inner
-def _words(words: Array, start: int, end: int, crc: int) -> int:
+def crc_of_words(words: Array, start: int, end: int, crc: int) -> int:
     """Take the int64 words start … end − 1, little-endian, into the inverted crc."""
     for place in range(start, end):
         word = words[place]
@@ -116,10 +116,10 @@ def pack_frames(runs: Array, begin: int, kind: int, batch: Array, into: Array, s
         into[start + 6] = state[AT_NS]
         into[start + 7] = run[MESSAGE]
         into[start + 8] = run[EPOCH]
-        crc = _half(0xFFFFFFFF, length)
-        crc = _words(into, start + 1, start + 9, crc)
-        check = _half(crc, state[PRIOR]) ^ 0xFFFFFFFF
-        crc = _words(into, body, place, check ^ 0xFFFFFFFF) ^ 0xFFFFFFFF
+        crc = crc_of_half(0xFFFFFFFF, length)
+        crc = crc_of_words(into, start + 1, start + 9, crc)
+        check = crc_of_half(crc, state[PRIOR]) ^ 0xFFFFFFFF
+        crc = crc_of_words(into, body, place, check ^ 0xFFFFFFFF) ^ 0xFFFFFFFF
         into[start] = crc | length << 32
         into[start + 9] = state[PRIOR] | check << 32
         state[PRIOR] = crc
