@@ -70,6 +70,7 @@ class Sites:
         for link in self._doors:
             establish(link)
         self._numbers = [1] * len(self._doors)
+        self._beaten = 0
         self._feeds: list[ClientLink] = []
         for one in ground.operators:
             self._feeds.append(dial(self._context, ground, one, ground.addresses.events))
@@ -107,13 +108,20 @@ class Sites:
         for place in np.flatnonzero(owed > CREDIT // 4).tolist():
             self._acknowledge(place)
 
-    def beat(self) -> None:
-        """Say on both doors of everybody that it lives."""
-        for place, link in enumerate(self._doors):
+    def beat(self, now: float) -> None:
+        """Say on both doors of everybody whose turn it is that it lives.
+
+        Operators are not in step with one another: their beats are spread over the time between two.
+        """
+        turn = int(now * len(self._doors) / BEAT_S)
+        for step in range(min(turn - self._beaten, len(self._doors))):
+            place = (turn - step) % len(self._doors)
+            link = self._doors[place]
             link.send(encode_message(Heartbeat()))
             self._acknowledge(place)
             for frame in link.drain():
                 self._check(frame)
+        self._beaten = turn
 
     def counts(self) -> dict[str, int]:
         """Return what was received so far."""
@@ -168,7 +176,7 @@ def main() -> int:
     sites.renew()
     sites.sweep()
     _say({"ready": True, "offers": taken, "operators": len(ground.operators)})
-    beaten = renewed = time.monotonic()
+    renewed = time.monotonic()
     while True:
         readable, _, _ = select.select([sys.stdin], [], [], SWEEP_S)
         sites.sweep()
@@ -177,9 +185,7 @@ def main() -> int:
                 return 0
             _say(sites.counts())
         now = time.monotonic()
-        if now - beaten > BEAT_S:
-            beaten = now
-            sites.beat()
+        sites.beat(now)
         if now - renewed > RENEW_S:
             renewed = now
             sites.renew()

@@ -6,6 +6,7 @@ as good, since start and recovery are one path.
 """
 
 import argparse
+import os
 import resource
 import signal
 import sys
@@ -20,6 +21,7 @@ from exchange.report import Report
 from schemas.startup import refuse_optimised
 
 NAMES: Final = ("exchange", "follower", "ledger")
+NICE: Final = 10  # of all but the exchange: where cores are short, bids go before their copies
 
 
 def run(name: str, config: Config, stop: threading.Event, report: Report) -> None:
@@ -50,6 +52,8 @@ def main(arguments: list[str] | None = None) -> int:
     # A connection is a descriptor, and the usual soft limit of 1,024 is below a few hundred members.
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    if given.name != "exchange":
+        os.nice(NICE)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())

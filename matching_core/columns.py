@@ -348,8 +348,8 @@ _FILLER: Final = {RTT: UNREACHABLE}  # other new memory is 0
 # A table of a size to notice is made with room to grow in place: to copy half a gigabyte of fills would
 # hold everybody up for a third of a second. Address space costs nothing; what is untouched is no memory.
 _ROOM_FROM_BYTES: Final = 1 << 20
-_ROOM_TIMES: Final = 16
-_ROOM_BYTES_MAX: Final = 1 << 30
+_ROOM_TIMES: Final = 64
+_ROOM_BYTES_MAX: Final = 1 << 32
 
 
 def runs(wait_at: int) -> range:
@@ -401,7 +401,10 @@ class Columns:
         times = min(_ROOM_TIMES, _ROOM_BYTES_MAX // max(size, 1))
         if at in _FILLER or at in _CACHES or size < _ROOM_FROM_BYTES or times < 2:
             return self._new(at, rows, words, dtype)
-        room = self._rooms[at] = lines(times * rows, words, dtype)
+        try:
+            room = self._rooms[at] = lines(times * rows, words, dtype)
+        except MemoryError:  # a machine that promises no more than it has
+            return self._new(at, rows, words, dtype)
         table: Array = room[:rows]
         return table
 

@@ -61,6 +61,7 @@ class Aggregates:
         self._slot = 0
         self._bands = np.zeros((SLOTS, len(BANDS_MS), BUCKETS), np.int32)
         self._countries = np.zeros((SLOTS, COUNTRIES, BUCKETS), np.int32)
+        self._seen = np.zeros(COUNTRIES, np.bool_)  # countries that have anything in there
 
     def add(self, rows: NDArray[np.void]) -> None:
         """Fold rows `EVENT_ROW[n]` in order."""
@@ -97,6 +98,7 @@ class Aggregates:
             country = (attributes >> er.COUNTRY_SHIFT) & 0xFFFF
             np.add.at(self._bands[slot % SLOTS], (band, place), 1)
             np.add.at(self._countries[slot % SLOTS], (country, place), 1)
+            self._seen[country] = True
 
     def _turn(self, at_ns: int) -> None:
         """Forget what is older than the window that ends now."""
@@ -121,19 +123,26 @@ class Aggregates:
 
     def medians_by_country(self) -> dict[str, int]:
         """Return the median unit price by the site's country ("" unknown)."""
-        summed = self._countries.sum(axis=0, dtype=np.int64)
-        used = np.flatnonzero(summed.any(axis=1)).tolist()
-        return _medians({er.country_name(number) or "": summed[number] for number in used})
+        summed = self._by_country()
+        return _medians({er.country_name(number) or "": each for number, each in summed.items()})
 
     def medians_by_jurisdiction(self) -> dict[str, int]:
         """Return the median unit price over the countries of each named set (schemas)."""
-        summed = self._countries.sum(axis=0, dtype=np.int64)
-        return _medians(
-            {
-                each.name: summed[[er.country_number(country) for country in each.countries]].sum(0)
-                for each in COUNTRY_SETS
-            }
-        )
+        summed = self._by_country()
+        totals = {}
+        for each in COUNTRY_SETS:
+            totals[each.name] = np.zeros(BUCKETS, np.int64)
+            for number in map(er.country_number, each.countries):
+                if number in summed:
+                    totals[each.name] += summed[number]
+        return _medians(totals)
+
+    def _by_country(self) -> dict[int, NDArray[np.int64]]:
+        """Return each country's histogram of the window, by number; 677 of them take milliseconds to add."""
+        used = np.flatnonzero(self._seen).tolist()
+        summed = self._countries[:, used].sum(axis=0, dtype=np.int64)
+        found = {number: summed[place] for place, number in enumerate(used)}
+        return {number: each for number, each in found.items() if each.any()}
 
     def plain(self) -> dict[str, Any]:
         """Return everything as plain values, for `restore`."""
@@ -159,6 +168,7 @@ class Aggregates:
         made._bands = np.frombuffer(plain["bands"], np.int32).reshape(made._bands.shape).copy()
         for country, raw in plain["countries"]:
             made._countries[:, country] = np.frombuffer(raw, np.int32).reshape(SLOTS, BUCKETS)
+            made._seen[country] = True
         return made
 
 
