@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 
 from exchange.journal.record import HEADER_BYTES, VERSION, Kind
-from exchange.kernels.pack import AGENT, AT, COUNT, EPOCH, MESSAGE, crc_of_half, crc_of_words
+from exchange.kernels import pack
 from matching_core.jit import Array, kernel
 from schemas import records
 
@@ -59,9 +59,9 @@ def take_frames(words: Array, place: int, state: Array, batch: Array, runs: Arra
             or (made > 0 and words[place + 6] != state[AT_NS])
         ):
             break
-        crc = crc_of_words(words, place + 1, place + 9, crc_of_half(_LOW, length))
-        check = crc_of_half(crc, words[place + 9] & _LOW) ^ _LOW
-        crc = crc_of_words(words, body, end, check ^ _LOW) ^ _LOW
+        crc = pack.crc_of_words(words, place + 1, place + 9, pack.crc_of_half(_LOW, length))
+        check = pack.crc_of_half(crc, words[place + 9] & _LOW) ^ _LOW
+        crc = pack.crc_of_words(words, body, end, check ^ _LOW) ^ _LOW
         if check != (words[place + 9] >> 32) & _LOW or crc != words[place] & _LOW:
             break
         flags = np.int64(0)
@@ -79,11 +79,11 @@ def take_frames(words: Array, place: int, state: Array, batch: Array, runs: Arra
         elif words[place + 4] != state[SEQ] + state[BIDS]:
             break
         run = runs[made]
-        run[AT] = state[BIDS]
-        run[COUNT] = count
-        run[AGENT] = (words[place + 5] >> 32) & _LOW
-        run[EPOCH] = words[place + 8] & _LOW
-        run[MESSAGE] = words[place + 7]
+        run[pack.AT] = state[BIDS]
+        run[pack.COUNT] = count
+        run[pack.AGENT] = (words[place + 5] >> 32) & _LOW
+        run[pack.EPOCH] = words[place + 8] & _LOW
+        run[pack.MESSAGE] = words[place + 7]
         state[BIDS] = into
         state[PRIOR] = crc
         state[POSITION] += 8 * (end - place)
