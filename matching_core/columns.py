@@ -36,7 +36,7 @@ import numpy as np
 import numpy.typing as npt
 
 from matching_core.event_rows import EVENT_WORDS
-from matching_core.lines import as_lines, lines
+from matching_core.lines import Rooms, as_lines, lines
 from schemas import limits, lists
 
 Array = npt.NDArray[Any]
@@ -345,11 +345,6 @@ _TRANSIENT: Final = (
 )  # mean nothing between two calls
 _CACHES: Final = (VIEWS, VIEW_RANGES)  # may be forgotten at any time
 _FILLER: Final = {RTT: UNREACHABLE}  # other new memory is 0
-# A table of a size to notice is made with room to grow in place: to copy half a gigabyte of fills would
-# hold everybody up for a third of a second. Address space costs nothing; what is untouched is no memory.
-_ROOM_FROM_BYTES: Final = 1 << 20
-_ROOM_TIMES: Final = 64
-_ROOM_BYTES_MAX: Final = 1 << 32
 
 
 def runs(wait_at: int) -> range:
@@ -371,7 +366,7 @@ class Columns:
         s[SHELF_ROWS] = s[VIEW_ROWS] = s[LEAF_ROWS] = 1
         s[OFFER_ROWS] = s[REST_ROWS] = s[FILL_ROWS] = s[TERM_ROWS] = 1  # row 0 is nobody's
         self._tables: dict[int, Array] = {}
-        self._rooms: dict[int, Array] = {}  # a table and the zeros behind it
+        self._rooms = Rooms()
         for at, (_, dtype, _, rows) in _TABLES.items():
             self._put(at, self._new(at, rows, self._words(at), dtype))
         for at, owner in _HEAPS.items():
@@ -396,18 +391,6 @@ class Columns:
             table.fill(_FILLER[at])
         return table
 
-    def _new_with_room(self, at: int, rows: int, words: int, dtype: Any) -> Array:
-        size = rows * words * np.dtype(dtype).itemsize
-        times = min(_ROOM_TIMES, _ROOM_BYTES_MAX // max(size, 1))
-        if at in _FILLER or at in _CACHES or size < _ROOM_FROM_BYTES or times < 2:
-            return self._new(at, rows, words, dtype)
-        try:
-            room = self._rooms[at] = lines(times * rows, words, dtype)
-        except MemoryError:  # a machine that promises no more than it has
-            return self._new(at, rows, words, dtype)
-        table: Array = room[:rows]
-        return table
-
     def _put(self, at: int, table: Array) -> None:
         self._tables[at] = table
         self.s[at] = table.ctypes.data
@@ -415,14 +398,13 @@ class Columns:
 
     def _resize(self, at: int, rows: int, words: int) -> None:
         old = self._tables[at]
-        room = self._rooms.pop(at, None)
-        if room is None or room.ctypes.data != old.ctypes.data or room.shape[1] != words:
-            room = None
-        elif rows <= room.shape[0]:
-            self._rooms[at] = room
-            self._put(at, room[:rows])
-            return
-        new = self._new_with_room(at, rows, words, old.dtype)
+        if at in _FILLER or at in _CACHES:
+            new = self._new(at, rows, words, old.dtype)
+        else:
+            new = self._rooms.table(at, old, rows, words)
+            if new.ctypes.data == old.ctypes.data:
+                self._put(at, new)
+                return
         if at == VIEWS:
             self._put(at, new)
             self.forget_views()

@@ -1,4 +1,4 @@
-"""Arrays that begin with a cache line."""
+"""Arrays that begin with a cache line, and that grow where they stand."""
 
 from typing import Any, Final
 
@@ -7,6 +7,11 @@ import numpy.typing as npt
 
 Array = npt.NDArray[Any]
 _LINE_BYTES: Final = 64
+# A table of a size to notice is made with room to grow in place: to copy half a gigabyte of fills would
+# hold everybody up for a third of a second. Address space costs nothing; what is untouched is no memory.
+_ROOM_FROM_BYTES: Final = 1 << 20
+_ROOM_TIMES: Final = 64
+_ROOM_BYTES_MAX: Final = 1 << 32
 
 
 def lines(rows: int, words: int, dtype: Any) -> Array:
@@ -26,3 +31,38 @@ def as_lines(table: Array) -> Array:
     copy = lines(table.shape[0], table.shape[1], table.dtype)
     copy[:] = table
     return copy
+
+
+class Rooms:
+    """Makes tables larger, and keeps the zeros that stand behind each."""
+
+    def __init__(self) -> None:
+        self._rooms: dict[int, Array] = {}
+
+    def table(self, at: int, old: Array, rows: int, words: int) -> Array:
+        """Return a table of zeros for `at`, or the old one with zeros behind it where there is room.
+
+        The old one if the address is the same: then nothing is to be copied.
+        """
+        room = self._rooms.pop(at, None)
+        if (
+            room is None
+            or room.ctypes.data != old.ctypes.data
+            or room.shape[1] != words
+            or room.shape[0] < rows
+        ):
+            room = self._new(rows, words, old.dtype)
+        self._rooms[at] = room
+        table: Array = room[:rows]
+        return table
+
+    @staticmethod
+    def _new(rows: int, words: int, dtype: Any) -> Array:
+        size = max(1, rows * words * np.dtype(dtype).itemsize)
+        times = min(_ROOM_TIMES, _ROOM_BYTES_MAX // size)
+        if size < _ROOM_FROM_BYTES or times < 2:
+            return lines(rows, words, dtype)
+        try:
+            return lines(times * rows, words, dtype)
+        except MemoryError:  # a machine that promises no more than it has
+            return lines(rows, words, dtype)
