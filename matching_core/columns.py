@@ -321,6 +321,9 @@ _GROWS_WITH: Final[dict[int, tuple[int, ...]]] = {
     MODELS: (LANES,),
     CAMPAIGNS: (CAMPAIGN_OPERATORS, SITE_RULES, VIEW_RANGES),
 }
+# What a book is made of: once it is large, half of it in reserve would be most of its memory.
+_OF_OFFERS: Final = (OFFERS, SHELVES, DIRECTORY, LEAVES)
+_DOUBLED_ROWS: Final = 2_048
 _HEAPS: Final[dict[int, tuple[int, int, int]]] = {
     OFFER_HEAP: (OFFER_PLACES, 1, 0),
     REST_HEAP: (RESTS_TABLE, REST_ROW, REST_PLACE),
@@ -414,10 +417,12 @@ class Columns:
         self._put(at, new)
 
     def ensure(self, at: int, rows: int) -> None:
-        """Let a table, and what grows with it, have at least `rows` rows; doubles."""
+        """Let a table, and what grows with it, have at least `rows` rows; doubles small ones."""
         capacity = int(self.s[at + 1])
         if rows <= capacity:
             return
+        if at in _OF_OFFERS and rows > _DOUBLED_ROWS:
+            capacity = max(rows, capacity + capacity // 4)
         while capacity < rows:
             capacity *= 2
         for part in (at, *_GROWS_WITH.get(at, ())):

@@ -178,10 +178,10 @@ class Market:
         return columns[k.EVENTS][:made]
 
     def _grow(self, at: int) -> None:
-        """Double a table that a frame found too small."""
+        """Let a table grow that a frame found too small."""
         columns = self.columns
         if at not in _MAPS:
-            columns.ensure(at, 2 * int(columns.s[at + 1]))
+            columns.ensure(at, int(columns.s[at + 1]) + 1)
             return
         old = columns.double_map(at)
         rehash(columns.s, at, np.array([old.ctypes.data, old.shape[0]], np.int64))

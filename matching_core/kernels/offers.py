@@ -7,9 +7,9 @@ Offers that report are spread over all of the book: hardly a line of theirs is i
 is a pipeline: what a record needs is asked for while those before it are done, in steps, because
 each step needs to read what the one before has asked for.
 
-    record + 16     its place in NAMES is asked for
-    record + 12     its leaf is read from there and asked for
-    record + 8      its row is read from the leaf; the lines of the offer are asked for
+    record + 28     its place in NAMES is asked for
+    record + 20     its leaf is read from there and asked for
+    record + 12     its row is read from the leaf; the lines of the offer are asked for
     record + 3      its place on a shelf is read from those; the lines of the shelf are asked for
     record          is done
 """
@@ -44,7 +44,7 @@ _OFFER_CANCEL = records.OFFER_CANCEL_RECORD
 UNKNOWN = reasons.REJECTED["unknown"]
 FILLS_SEEN = reasons.REJECTED["fills_seen"]
 STATE = reasons.REJECTED["state"]
-_FARTHEST, _FAR, _NEAR, _NEXT = 16, 12, 8, 3
+_FARTHEST, _FAR, _NEAR, _NEXT = 28, 20, 12, 3
 _RING = c.AHEAD_ROWS - 1
 _LINE_BYTES = 64
 assert _FARTHEST < c.AHEAD_ROWS
