@@ -430,10 +430,7 @@ class Columns:
             self._resize(part, rows_each * capacity, self._words(part))
 
     def widen(self, scalar: int, count: int) -> None:
-        """Let the tables with one column per site, operator or buyer have `count` columns more than 0.
-
-        `scalar` is SITE_CAPACITY, OPERATOR_WORDS or BUYER_WORDS.
-        """
+        """Let tables as wide as SITE_CAPACITY, OPERATOR_WORDS or BUYER_WORDS have columns to `count`."""
         s = self.s
         per_unit = 1 if scalar == SITE_CAPACITY else 64
         if count < s[scalar] * per_unit:
