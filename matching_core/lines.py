@@ -10,8 +10,8 @@ _LINE_BYTES: Final = 64
 # A table of a size to notice is made with room to grow in place: to copy half a gigabyte of fills would
 # hold everybody up for a third of a second. Address space costs nothing; what is untouched is no memory.
 _ROOM_FROM_BYTES: Final = 1 << 20
-_ROOM_TIMES: Final = 64
-_ROOM_BYTES_MAX: Final = 1 << 32
+_ROOM_BYTES: Final = 1 << 30
+_ROOM_TIMES_MIN: Final = 4  # of what is larger than that
 
 
 def lines(rows: int, words: int, dtype: Any) -> Array:
@@ -59,8 +59,8 @@ class Rooms:
     @staticmethod
     def _new(rows: int, words: int, dtype: Any) -> Array:
         size = max(1, rows * words * np.dtype(dtype).itemsize)
-        times = min(_ROOM_TIMES, _ROOM_BYTES_MAX // size)
-        if size < _ROOM_FROM_BYTES or times < 2:
+        times = max(_ROOM_TIMES_MIN, _ROOM_BYTES // size)
+        if size < _ROOM_FROM_BYTES:
             return lines(rows, words, dtype)
         try:
             return lines(times * rows, words, dtype)
