@@ -22,18 +22,26 @@ assert COLUMNS[E_EARNED] == "earned"
 
 
 @inner
-def emit(s: Array, kind: int) -> int:
-    """Begin an event of the current command: a row with all zeros but its name; returns the row."""
+def begin(s: Array, kind: int) -> int:
+    """Begin an event of the current command: its name; the caller writes every word behind E_TYPE."""
     row = i64(s[c.EVENTS_COUNT])
     s[c.EVENTS_COUNT] = row + 1
     events = table(s, c.EVENTS, EVENT_WORDS)
-    for word in range(EVENT_WORDS):
-        events[row, word] = 0
     events[row, E_SEQ] = s[c.SEQ]
     events[row, E_INDEX] = s[c.INDEX]
     events[row, E_AT] = s[c.AT]
     events[row, E_TYPE] = kind
     s[c.INDEX] += 1
+    return row
+
+
+@inner
+def emit(s: Array, kind: int) -> int:
+    """Begin an event of the current command: a row with all zeros but its name; returns the row."""
+    row = begin(s, kind)
+    events = table(s, c.EVENTS, EVENT_WORDS)
+    for word in range(E_TYPE + 1, EVENT_WORDS):
+        events[row, word] = 0
     return row
 
 

@@ -52,7 +52,10 @@ def ask_for_fills(s: Array, fill: int) -> None:
     prefetch(s, c.FILL_WAITS, 8 * c.WAIT_ROW * fourth)
     prefetch(s, c.FILLS, 8 * c.FILL_ROW * fourth)
     prefetch(s, c.FILLS, 8 * c.FILL_ROW * fourth + _LINE)
-    offer = i64(small_table(s, c.FILLS, c.FILL_NARROW)[second, c.FILL_OFFER])
+    fills = small_table(s, c.FILLS, c.FILL_NARROW)
+    offer = i64(fills[second, c.FILL_OFFER])
+    after = i64(fills[second, c.FILL_NEXT])
+    prefetch(s, c.FILLS, 8 * c.FILL_ROW * after + _LINE)
     prefetch(s, c.ASKS, 8 * c.ASK_ROW * offer)
     prefetch(s, c.OFFERS, 8 * c.OFFER_ROW * offer)
 

@@ -19,7 +19,7 @@ from matching_core.event_rows import (
     RIVAL_BIT,
     TIER_SHIFT,
 )
-from matching_core.jit import Array, i64, inner, prefetch, small_table, table
+from matching_core.jit import Array, i64, inner, prefetch, short_table, small_table, table
 from matching_core.kernels import emit as e
 from matching_core.kernels.book import free_fill, list_fill, unlist_fill
 from matching_core.kernels.waits import wait_move, wait_push, wait_remove
@@ -61,7 +61,7 @@ def make_fill(
     s[c.OPEN_FILLS] += 1
     number = s[c.FILLS_MADE]
     at_ns = s[c.AT]
-    asks = small_table(s, c.ASKS, c.ASK_NARROW)  # was just judged; the row of OFFERS is on its way
+    asks = small_table(s, c.ASKS, c.ASK_NARROW)
     site = i64(asks[offer, c.ASK_SITE])
     model = i64(asks[offer, c.ASK_MODEL])
     buyer = rests[bid, c.REST_BUYER]
@@ -69,7 +69,6 @@ def make_fill(
     unit = rests[bid, c.REST_NEXT_UNIT]
     rests[bid, c.REST_NEXT_UNIT] = unit + 1
     rests[bid, c.REST_UNITS] -= 1
-    offers[offer, c.OFFER_MADE] += 1
     lease_until = at_ns + _NS_PER_US * rests[bid, c.REST_LEASE_US]
     card = c.MODEL_CARDS + 3 * rests[bid, c.REST_BAND]
 
@@ -84,7 +83,6 @@ def make_fill(
     index[number, c.INDEX_OPERATOR] = operator
     fills[fill, c.FILL_NUMBER] = number
     fills[fill, c.FILL_BID] = rests[bid, c.REST_BID]
-    fills[fill, c.FILL_ORDINAL] = offers[offer, c.OFFER_MADE]
     fills[fill, c.FILL_PRICE] = price
     fills[fill, c.FILL_AT] = at_ns
     fills[fill, c.FILL_LEASE_UNTIL] = lease_until
@@ -100,36 +98,54 @@ def make_fill(
     links[fill, c.FILL_TERMS] = s[c.TERMS]
     links[fill, c.FILL_TOKENS_IN] = rests[bid, c.REST_TOKENS_IN]
     links[fill, c.FILL_TOKENS_OUT] = rests[bid, c.REST_TOKENS_OUT]
-    list_fill(s, offer, fill)
     wait_push(s, c.LEASE_WAIT, lease_until, number, fill)
 
-    row = e.emit_of_fill(s, e.FILL, fill)
-    events = table(s, c.EVENTS, EVENT_WORDS)
-    events[row, e.E_MODEL] = model
-    events[row, e.E_CAMPAIGN] = rests[bid, c.REST_CAMPAIGN]
-    events[row, e.E_ORIGIN] = rests[bid, c.REST_ORIGIN]
-    events[row, e.E_ADAPTER] = rests[bid, c.REST_ADAPTER]
-    events[row, e.E_TOKENS_IN] = rests[bid, c.REST_TOKENS_IN]
-    events[row, e.E_TOKENS_OUT] = rests[bid, c.REST_TOKENS_OUT]
     attributes = i64(asks[offer, c.ASK_ATTRIBUTES])
     attributes &= (1 << c.ATTRIBUTE_BITS) - 1  # hardware, precision, contract
     attributes |= sites[site, c.SITE_TIER] << TIER_SHIFT
     attributes |= sites[site, c.SITE_COUNTRY] << COUNTRY_SHIFT
     attributes |= rests[bid, c.REST_BAND] << BAND_SHIFT
-    if contested:
-        attributes |= 1 << CONTESTED_BIT
-    if cold:
-        attributes |= 1 << COLD_BIT
-    if resting:
-        attributes |= 1 << RESTING_BIT
-    if has_rival:
-        attributes |= 1 << RIVAL_BIT
-        events[row, e.E_RIVAL_SCORE] = rival_score
+    attributes |= i64(contested) << CONTESTED_BIT
+    attributes |= i64(cold) << COLD_BIT
+    attributes |= i64(resting) << RESTING_BIT
+    attributes |= i64(has_rival) << RIVAL_BIT
+    row = e.begin(s, e.FILL)
+    events = table(s, c.EVENTS, EVENT_WORDS)
+    events[row, e.E_REASON] = 0
+    events[row, e.E_COMMAND] = 0
+    events[row, e.E_BUYER] = buyer
+    events[row, e.E_AGENT] = rests[bid, c.REST_AGENT]
+    events[row, e.E_BID] = rests[bid, c.REST_BID]
+    events[row, e.E_UNIT] = unit
+    events[row, e.E_QUANTITY] = 0
+    events[row, e.E_OPERATOR] = operator
+    events[row, e.E_SITE] = site
+    events[row, e.E_MODEL] = model
+    events[row, e.E_CAMPAIGN] = rests[bid, c.REST_CAMPAIGN]
+    events[row, e.E_ORIGIN] = rests[bid, c.REST_ORIGIN]
+    events[row, e.E_ADAPTER] = rests[bid, c.REST_ADAPTER]
+    events[row, e.E_FILL] = number
+    events[row, e.E_TOKENS_IN] = rests[bid, c.REST_TOKENS_IN]
+    events[row, e.E_TOKENS_OUT] = rests[bid, c.REST_TOKENS_OUT]
     events[row, e.E_ATTRIBUTES] = attributes
+    events[row, e.E_PRICE] = price
     events[row, e.E_COST] = cost
     events[row, e.E_SCORE] = score
+    events[row, e.E_RIVAL_SCORE] = rival_score if has_rival else 0
     events[row, e.E_LATENCY] = latency_us
     events[row, e.E_LEASE_UNTIL] = lease_until
+    events[row, e.E_PAID] = 0
+    events[row, e.E_REFUND] = 0
+    events[row, e.E_EARNED] = 0
+
+    # The offer's line was asked for when the search ended; what waits for it comes last, because stores
+    # are done in order and all behind one that misses would wait as well.
+    ordinal = offers[offer, c.OFFER_MADE] + 1
+    offers[offer, c.OFFER_MADE] = ordinal
+    fills[fill, c.FILL_ORDINAL] = ordinal
+    events[row, e.E_ORDINAL] = ordinal
+    events[row, e.E_OFFER] = short_table(s, c.OFFERS, c.OFFER_SHORT)[offer, c.OFFER_NUMBER]
+    list_fill(s, offer, fill)
 
 
 @inner
