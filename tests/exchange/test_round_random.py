@@ -56,6 +56,8 @@ class Storm:
         for peer in self.house.peers:
             if peer.key == key and peer.session.state is ClientState.OPEN:
                 return peer
+        # What was said but not yet read may revoke this very key: let it be done before asking.
+        self.house.settle()
         self.house.peers = [p for p in self.house.peers if p.session.state is not ClientState.ENDED]
         if key not in self.house.registry.by_key:
             sites = ("lantern/one",) if role == "operator" else ()
