@@ -72,6 +72,8 @@ def test_the_next_time_is_known_though_the_earliest_lease_was_started():
     book.bid("X", 10, lease_us=1_000)
     book.bid("X", 10, lease_us=2_000)
     first = book.at + 1_000_000
-    assert book.market.next_due_ns() == first
+    market = book.market
+    assert isinstance(market, Market)
+    assert market.next_due_ns() == first
     book.ok("start", operator="A", fill=1)
-    assert book.market.next_due_ns() == first + 1_000_000
+    assert market.next_due_ns() == first + 1_000_000
