@@ -113,14 +113,14 @@ def memory(workload: Workload, market: Market) -> dict[str, float]:
 
     `bytes_per_offer`: all tables of this market less all tables of the same market without offers,
     whole, with what they have in reserve: rows, names, index, place among expiries. What is scratch is
-    left out. `bytes_per_candidate`: what the search reads of an offer that its bitmaps let through, as
-    the layout says it.
+    left out. `bytes_per_candidate`: what the search reads of an offer that its bitmaps let through: its
+    place on the shelf and its asks.
     """
     without, _ = replace(workload, offers=workload.offers[:0]).open()
     kept = _bytes(market) - _bytes(without)
     found = {"bytes_per_offer": round(kept / market.counts()["offers"], 1)}
-    touched = getattr(k, "CANDIDATE_BYTES", None)
-    return found if touched is None else found | {"bytes_per_candidate": touched}
+    on_shelf = sum(k.Columns()[at].itemsize for at in (k.SHELF_SITES, k.SHELF_OFFERS))
+    return found | {"bytes_per_candidate": 8 * k.ASK_ROW + on_shelf}
 
 
 def _bytes(market: Market) -> int:
