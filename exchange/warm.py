@@ -10,7 +10,6 @@ from numba.core import types
 
 from exchange.kernels import admit, answer, copy, pack, seal, unpack
 from matching_core import warm
-from matching_core.jit import JIT_DISABLED
 
 _ONE: Final = "int64[::1]"
 _TWO: Final = "int64[:,::1]"
@@ -50,12 +49,4 @@ KERNELS: Final[tuple[tuple[Any, Any], ...]] = (
 
 def warm_up(progress: Callable[[str, int, int], None] | None = None) -> None:
     """Compile every kernel or load it from the cache; `progress(name, done, total)` before each."""
-    warm.warm_up(progress)
-    total = len(KERNELS)
-    for done, (function, signature) in enumerate(KERNELS):
-        if progress is not None:
-            progress(function.__name__, done, total)
-        if not JIT_DISABLED:
-            function.compile(signature)
-    if progress is not None:
-        progress("ready", total, total)
+    warm.warm_up(progress, (*warm.KERNELS, *KERNELS))

@@ -14,8 +14,9 @@ from typing import Any, Final
 import numpy as np
 
 from matching_core import columns as k
+from matching_core import warm
 from matching_core.event_rows import COLUMNS, country_name
-from matching_core.jit import JIT_DISABLED, Array
+from matching_core.jit import Array
 from matching_core.kernels import explain as kernels
 from matching_core.kernels import explain_run as auction
 from matching_core.kernels.entry import CLOCK
@@ -49,9 +50,7 @@ KERNELS: Final[tuple[tuple[Any, str], ...]] = (
 
 def warm_up() -> None:
     """Compile the kernels of Explain or load them: the exchange, which never explains, does not."""
-    for function, signature in KERNELS:
-        if not JIT_DISABLED:
-            function.compile(signature)
+    warm.warm_up(kernels=KERNELS)
 
 
 def expire_ahead(market: Market, at_ns: int) -> Array:

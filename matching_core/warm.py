@@ -4,7 +4,7 @@ A cold start compiles for half a minute and keeps the machine code on disk; a se
 fraction of a second. Readiness waits for this: no bid ever does.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from matching_core.jit import JIT_DISABLED
@@ -29,14 +29,17 @@ KERNELS: Final[tuple[tuple[Any, str], ...]] = (
 )
 
 
-def warm_up(progress: Callable[[str, int, int], None] | None = None) -> None:
+def warm_up(
+    progress: Callable[[str, int, int], None] | None = None,
+    kernels: Sequence[tuple[Any, Any]] = KERNELS,
+) -> None:
     """Compile every kernel or load it from the cache; `progress(name, done, total)` before each.
 
     The cache is NUMBA_CACHE_DIR, else `__pycache__` beside the package, else `~/.cache/curb`; in it a
     folder per version of the sources (matching_core/jit.py).
     """
-    total = len(KERNELS)
-    for done, (function, signature) in enumerate(KERNELS):
+    total = len(kernels)
+    for done, (function, signature) in enumerate(kernels):
         if progress is not None:
             progress(function.__name__, done, total)
         if not JIT_DISABLED:
