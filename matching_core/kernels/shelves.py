@@ -38,7 +38,6 @@ def new_shelf(s: Array, lane: int) -> int:
     """Return an empty shelf of a lane; the caller has asked for room (entry.py)."""
     lanes = table(s, c.LANES, c.LANE_WORDS)
     shelves = table(s, c.SHELVES, c.SHELF_ROW)
-    words = bits_table(s, c.WORDS, c.SHELF_PLACES)
     shelf = lanes[lane, c.LANE_FREE]
     if shelf != 0:
         lanes[lane, c.LANE_FREE] = shelves[shelf, c.SHELF_NEXT]
@@ -48,15 +47,7 @@ def new_shelf(s: Array, lane: int) -> int:
         shelves[shelf, c.SHELF_LANE] = lane
         shelves[shelf, c.SHELF_NUMBER] = lanes[lane, c.LANE_SHELVES]
         lanes[lane, c.LANE_SHELVES] += 1
-    for board in range(c.BOARDS):
-        shelves[shelf, c.SHELF_LIVE + board] = 0
-        shelves[shelf, c.SHELF_TAKEN + board] = 0
-        clear_board(s, shelf, board)
-    for place in range(c.SHELF_PLACES):
-        words[shelf, place] = np.uint64(NOBODY)
-    shelves[shelf, c.SHELF_COUNT] = 0
-    shelves[shelf, c.SHELF_GONE] = 0
-    new_version(s, shelf)
+    empty_shelf(s, shelf)
     return i64(shelf)
 
 
@@ -184,7 +175,7 @@ def sort_offers(s: Array, shelf: int, first: int) -> int:
 
 @inner
 def empty_shelf(s: Array, shelf: int) -> None:
-    """Take everything off a shelf, to be put back in order."""
+    """Let nothing be on a shelf, whatever its memory held."""
     shelves = table(s, c.SHELVES, c.SHELF_ROW)
     words = bits_table(s, c.WORDS, c.SHELF_PLACES)
     for board in range(c.BOARDS):
