@@ -38,7 +38,7 @@ def sync_us(folder: Path, count: int) -> np.ndarray:
         os.fsync(handle)
         data = bytes(range(SYNC_BYTES))
         for place in range(count):
-            time.sleep(EVERY_S)
+            time.sleep(EVERY_S)  # idle: each is asked of a disk and sockets that rest
             begun = time.perf_counter_ns()
             os.pwrite(handle, data, place * SYNC_BYTES % (FILE_BYTES - SYNC_BYTES))
             os.fdatasync(handle)
@@ -69,7 +69,7 @@ def round_trip_us(count: int) -> np.ndarray:
         spent = np.zeros(count)
         request = bytes(REQUEST_BYTES)
         for place in range(count):
-            time.sleep(EVERY_S)
+            time.sleep(EVERY_S)  # idle: each is asked of a disk and sockets that rest
             begun = time.perf_counter_ns()
             link.send(request)
             link.wait(1000)

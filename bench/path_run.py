@@ -159,7 +159,7 @@ class Served:
             if time.monotonic() > until:
                 raise RuntimeError("the follower does not catch up")
             meanwhile()
-            time.sleep(0.2)
+            time.sleep(0.2)  # asking costs the follower time that it needs to catch up
 
     def settled(self, fills: int) -> dict[str, Any]:
         """Wait until every fill reached its operator; raises when one does not."""
@@ -170,7 +170,7 @@ class Served:
                 break
             if time.monotonic() > until:
                 raise RuntimeError(f"fills: answered {fills}, follower {summary}, sites {told}")
-            time.sleep(0.1)
+            time.sleep(0.1)  # the same: hundreds of readers share the two cores
         return {
             "fills": summary["fills"],
             "operators_copies": told["fills"],

@@ -48,7 +48,6 @@ class Work(Protocol):
 
     def finish(self, applier: JournalApplier, tokens: Sealer) -> Answer | None:
         """Apply it and return the answer, if somebody waits for one."""
-        ...
 
 
 @dataclass(slots=True)

@@ -412,16 +412,13 @@ class Drainable(Protocol):
 
     def fileno(self) -> int:
         """Return the edge-triggered descriptor."""
-        ...
 
     @property
     def readable(self) -> bool:
         """Tell whether a message can be read now."""
-        ...
 
     def drain(self, limit: int = DRAIN_FRAMES) -> list[zmq.Frame]:
         """Return frames that wait."""
-        ...
 
 
 class AsyncioPump:

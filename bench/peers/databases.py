@@ -3,6 +3,7 @@
 import shutil
 import sqlite3
 import tempfile
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from bench.peers.book import Answer, Book, Candidate, Question, conclude
 _COVERED = ", ".join(name for name in sql.OFFERS if name not in {"model", "site"})
 
 
-class _Database:
+class _Database(ABC):
     """Answer questions by one prepared text per campaign."""
 
     divide = "/"
@@ -31,9 +32,9 @@ class _Database:
         """Return a parameter as the engine's dialect writes it."""
         return f":{name}"
 
+    @abstractmethod
     def fetch(self, query: str, given: dict[str, int]) -> list[Any]:
         """Run a query and return all its rows."""
-        raise NotImplementedError
 
     def explain(self, question: Question) -> str:
         """Return the engine's plan for a question, for whoever wants to see which index it took."""
