@@ -12,6 +12,7 @@ from bench.workload import FRAME, Workload
 from matching_core import columns as k
 from matching_core.event_rows import as_rows
 from matching_core.market import Market
+from matching_core.tables import Columns
 from schemas import records
 from schemas.records import EVENT_TYPES
 
@@ -119,7 +120,7 @@ def memory(workload: Workload, market: Market) -> dict[str, float]:
     without, _ = replace(workload, offers=workload.offers[:0]).open()
     kept = _bytes(market) - _bytes(without)
     found = {"bytes_per_offer": round(kept / market.counts()["offers"], 1)}
-    on_shelf = sum(k.Columns()[at].itemsize for at in (k.SHELF_SITES, k.SHELF_OFFERS))
+    on_shelf = sum(Columns()[at].itemsize for at in (k.SHELF_SITES, k.SHELF_OFFERS))
     return found | {"bytes_per_candidate": 8 * k.ASK_ROW + on_shelf}
 
 

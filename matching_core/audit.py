@@ -14,10 +14,11 @@ from matching_core.kernels.entry import find
 from matching_core.kernels.wheel import IN_HEAP, TICK
 from matching_core.kernels.words import NOBODY, campaign_fails, word_of_offer
 from matching_core.rows import in_flight, offer_words, open_rows, resting_rows
+from matching_core.tables import Columns
 from schemas import limits, lists
 
 
-def check_everything(columns: k.Columns) -> None:
+def check_everything(columns: Columns) -> None:
     """Assert that all counts and links agree with the rows they stand for."""
     _check_money(columns)
     _check_fills(columns)
@@ -33,7 +34,7 @@ def check_everything(columns: k.Columns) -> None:
     _check_near(columns)
 
 
-def _check_money(columns: k.Columns) -> None:
+def _check_money(columns: Columns) -> None:
     s = columns.s
     rests = columns[k.RESTS_TABLE][resting_rows(columns)]
     fills = columns[k.FILLS][open_rows(columns)]
@@ -49,7 +50,7 @@ def _check_money(columns: k.Columns) -> None:
     assert 0 <= s[k.DEPOSITS] <= limits.DEPOSITS_NUSD_MAX
 
 
-def _check_fills(columns: k.Columns) -> None:
+def _check_fills(columns: Columns) -> None:
     s, fills, index = columns.s, columns[k.FILLS], columns[k.FILL_INDEX]
     narrow = columns.narrow(k.FILLS)
     rows = open_rows(columns)
@@ -74,7 +75,7 @@ def _chain_length(table: np.ndarray, row: int, word: int) -> int:
     return length
 
 
-def _check_slots(columns: k.Columns) -> None:
+def _check_slots(columns: Columns) -> None:
     fills = columns[k.FILLS]
     used = fills[: columns.s[k.FILL_ROWS]]
     narrow = columns.narrow(k.FILLS)[: columns.s[k.FILL_ROWS]]
@@ -95,7 +96,7 @@ def _check_slots(columns: k.Columns) -> None:
         assert 0 <= row[k.OFFER_SEEN] <= row[k.OFFER_MADE]
 
 
-def _check_offers(columns: k.Columns) -> None:
+def _check_offers(columns: Columns) -> None:
     s = columns.s
     used = columns[k.OFFERS][: s[k.OFFER_ROWS]]
     standing = _standing(columns)
@@ -111,11 +112,11 @@ def _check_offers(columns: k.Columns) -> None:
     assert sorted(behind_sites) == standing.tolist()
 
 
-def _standing(columns: k.Columns) -> np.ndarray:
+def _standing(columns: Columns) -> np.ndarray:
     return np.flatnonzero(columns.narrow(k.OFFERS)[: columns.s[k.OFFER_ROWS], k.OFFER_SPOT])
 
 
-def _standing_at(columns: k.Columns, site: int) -> list[int]:
+def _standing_at(columns: Columns, site: int) -> list[int]:
     """Return the offers that the leaves of a site say stand; each name has its row there."""
     states, found = columns[k.LEAF_STATES], []
     sites, numbers = columns.narrow(k.ASKS)[:, k.ASK_SITE], columns.short(k.OFFERS)
@@ -137,7 +138,7 @@ def _bit(bits: np.ndarray, number: int) -> int:
     return int(bits[number >> 6]) >> (number & 63) & 1
 
 
-def _check_index(columns: k.Columns) -> None:
+def _check_index(columns: Columns) -> None:
     """Every standing offer is on the shelf it says, under bounds that hold for it."""
     s, asks = columns.s, columns[k.ASKS]
     lanes, directory, shelves = columns[k.LANES], columns[k.DIRECTORY], columns[k.SHELVES]
@@ -172,7 +173,7 @@ def _check_index(columns: k.Columns) -> None:
     assert not asks[0].any()
 
 
-def _check_shelf(columns: k.Columns, shelf: int, bounds: np.ndarray) -> list[int]:
+def _check_shelf(columns: Columns, shelf: int, bounds: np.ndarray) -> list[int]:
     """Return the offers on a shelf, each checked."""
     s, row = columns.s, columns[k.SHELVES][shelf]
     asks, terms = columns[k.ASKS], columns.narrow(k.ASKS)
@@ -205,7 +206,7 @@ def _check_shelf(columns: k.Columns, shelf: int, bounds: np.ndarray) -> list[int
     return placed
 
 
-def _check_views(columns: k.Columns) -> None:
+def _check_views(columns: Columns) -> None:
     """A view knows of every offer that is not fresh whether its campaign admits it."""
     s, ranges, shelves = columns.s, columns[k.VIEW_RANGES], columns[k.SHELVES]
     campaigns = columns[k.CAMPAIGNS]
@@ -243,7 +244,7 @@ def _chain(table: np.ndarray, row: int, word: int) -> list[int]:
     return found
 
 
-def _check_rests(columns: k.Columns) -> None:
+def _check_rests(columns: Columns) -> None:
     s, rests = columns.s, columns[k.RESTS_TABLE]
     rows = resting_rows(columns)
     assert len(rows) == s[k.RESTS]
@@ -274,7 +275,7 @@ def _check_rests(columns: k.Columns) -> None:
     assert len(rows) + free == s[k.REST_ROWS] - 1
 
 
-def _check_heaps(columns: k.Columns) -> None:
+def _check_heaps(columns: Columns) -> None:
     s = columns.s
     sizes = {
         k.OFFER_HEAP: np.count_nonzero(columns.short(k.OFFERS)[:, k.OFFER_QUEUED] == IN_HEAP),
@@ -293,7 +294,7 @@ def _check_heaps(columns: k.Columns) -> None:
             assert entries[place][0] > s[k.AT] or at in {k.SETTLE_HEAP, k.DISPUTE_HEAP}
 
 
-def _check_waits(columns: k.Columns) -> None:
+def _check_waits(columns: Columns) -> None:
     s, waits, links = columns.s, columns[k.FILL_WAITS], columns.narrow(k.FILL_WAITS)
     fills, opened = columns[k.FILLS], open_rows(columns)
     states = columns.narrow(k.FILLS)[opened, k.FILL_STATE]
@@ -325,7 +326,7 @@ def _check_waits(columns: k.Columns) -> None:
         assert (waits[found, k.WAIT_DUE] >= s[at + k.WAIT_NEXT_DUE]).all()
 
 
-def _check_wheel(columns: k.Columns) -> None:
+def _check_wheel(columns: Columns) -> None:
     """Every offer that stands is queued no later than it expires, in the one place that it says."""
     s, links = columns.s, columns.narrow(k.OFFER_PLACES)
     offers = columns[k.OFFERS][: s[k.OFFER_ROWS]]
@@ -352,7 +353,7 @@ def _check_wheel(columns: k.Columns) -> None:
         )  # fmt: skip
 
 
-def _check_near(columns: k.Columns) -> None:
+def _check_near(columns: Columns) -> None:
     rtt, near = columns[k.RTT], columns[k.NEAR]
     for metro, site in itertools.product(
         range(1, int(columns.s[k.METRO_COUNT]) + 1), range(1, int(columns.s[k.SITE_COUNT]) + 1)
@@ -363,7 +364,7 @@ def _check_near(columns: k.Columns) -> None:
             assert _bit(near[k.BANDS * metro + band], site) == inside
 
 
-def _check_campaigns(columns: k.Columns) -> None:
+def _check_campaigns(columns: Columns) -> None:
     s, rules = columns.s, columns[k.SITE_RULES]
     for campaign in np.nonzero(columns[k.CAMPAIGNS][:, k.CAMPAIGN_STANDING])[0].tolist():
         for site in range(1, int(s[k.SITE_COUNT]) + 1):

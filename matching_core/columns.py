@@ -1,4 +1,4 @@
-"""The market's memory: which tables there are, which word of a row means what, how they grow.
+"""The market's memory: which tables there are, and which word of a row means what.
 
 All state is int64 words in a few tables, and one vector `s` that holds the scalars and where each
 table stands (matching_core/jit.py). Row 0 of a table is nobody: a link of 0 ends a list.
@@ -30,16 +30,9 @@ arrives (kernels/capacity.py) walks the bids that rest for its model.
 Tables never grow inside a kernel: it asks for room before it touches anything (kernels/entry.py).
 """
 
-from typing import Any, Final
+from typing import Final
 
-import numpy as np
-import numpy.typing as npt
-
-from matching_core.event_rows import EVENT_WORDS
-from matching_core.lines import Rooms, as_lines, lines
 from schemas import limits, lists
-
-Array = npt.NDArray[Any]
 
 # ----------------------------------------------------------------------------- scalars of `s`
 (
@@ -239,260 +232,16 @@ assert SITE_DATA + COUNTRY_WORDS <= SITE_ROW
 assert OPERATOR_CONTROL + COUNTRY_WORDS <= OPERATOR_ROW
 assert MODEL_CARDS + 3 * len(lists.BANDS_MS) <= MODEL_ROW
 assert len(lists.BANDS_MS) < BANDS
-
-# ----------------------------------------------------------------------------- allocation
 assert SHELF_WASTED < SHELF_ROW
 assert SITE_ROW == 32
-_I64, _U64, _I32, _U16, _U8 = np.int64, np.uint64, np.int32, np.uint16, np.uint8
-# position in `s`: (name in a snapshot, dtype, words of a row or the scalar that says them, rows at
-# the start). Rows are a power of two in maps.
-_TABLES: Final[dict[int, tuple[str, Any, int | tuple[int, ...], int]]] = {
-    OPERATORS: ("operators", _I64, OPERATOR_ROW, 8),
-    BUYERS: ("buyers", _I64, BUYER_ROW, 8),
-    MODELS: ("models", _I64, MODEL_ROW, 8),
-    ADAPTERS: ("adapters", _I64, ADAPTER_ROW, 8),
-    SITES: ("sites", _I64, SITE_ROW, 64),
-    DEALS: ("deals", _I64, DEAL_ROW, 8),
-    DEAL_BUYERS: ("deal_buyers", _U64, (BUYER_WORDS,), 8),
-    SETS: ("sets", _I64, SET_ROW, 8),
-    SET_ITEMS: ("set_items", _I64, 1, 64),
-    ASNS: ("asns", _I64, 1, 64),
-    CAMPAIGNS: ("campaigns", _I64, CAMPAIGN_ROW, 8),
-    CAMPAIGN_OPERATORS: ("campaign_operators", _U64, (OPERATOR_WORDS,), 8),
-    SITE_RULES: ("site_rules", _U8, (SITE_CAPACITY,), 8),
-    OPEN_SITES: ("open_sites", _U64, (SITE_WORDS,), 1),
-    RTT: ("rtt", _I32, (SITE_CAPACITY,), 8),
-    NEAR: ("near", _U64, (SITE_WORDS,), 8 * BANDS),
-    LANES: ("lanes", _I64, LANE_WORDS, 8 * LANES_PER_MODEL),
-    DIRECTORY: ("directory", _I64, ENTRY_ROW, 64),
-    SHELVES: ("shelves", _I64, SHELF_ROW, 8),
-    SHELF_SITES: ("shelf_sites", _I32, SHELF_PLACES, 8),
-    SHELF_OFFERS: ("shelf_offers", _I32, SHELF_PLACES, 8),
-    WORDS: ("words", _U64, SHELF_PLACES, 8),
-    VIEWS: ("views", _U64, VIEW_ROW, 64),
-    VIEW_RANGES: ("view_ranges", _I64, VIEW_RANGE_ROW, 8),
-    NAMES: ("names", _I64, MAP_ROW, 64),
-    LEAVES: ("leaves", _I32, LEAF_NAMES, 16),
-    LEAF_STATES: ("leaf_states", _I32, LEAF_STATE_ROW, 16),
-    AGENTS: ("agents", _I64, MAP_ROW, 64),
-    OFFERS: ("offers", _I64, OFFER_ROW, 32),
-    ASKS: ("asks", _I64, ASK_ROW, 32),
-    RESTS_TABLE: ("rests", _I64, REST_ROW, 32),
-    FILLS: ("fills", _I64, FILL_ROW, 64),
-    FILL_WAITS: ("fill_waits", _I64, WAIT_ROW, 64),
-    FILL_PROGRESS: ("fill_progress", _I64, PROGRESS_ROW, 64),
-    TERMS_TABLE: ("terms", _I64, TERM_ROW, 8),
-    CONCERNED_PLACES: ("concerned_places", _I64, 1, 64),
-    OFFER_PLACES: ("offer_places", _I64, 1, 32),
-    WHEEL: ("wheel", _I64, WHEEL_ROW, WHEEL_LISTS),
-    FILL_INDEX: ("fill_index", _I32, FILL_INDEX_ROW, 64),
-    SUMS: ("sums", _U64, 1, 1),
-    WINNERS: ("winners", _I64, WINNER_ROW, 32),
-    SURVIVORS: ("survivors", _I64, SURVIVOR_ROW, SHELF_PLACES),
-    AHEAD: ("ahead", _I64, 1, AHEAD_ROWS),
-    EVENTS: ("events", _I64, EVENT_WORDS, 128),
-    INBOX: ("inbox", _U8, INBOX_BYTES_PER_RECORD, 16),
-    SENDERS: ("senders", _I64, SENDER_ROW, 16),
-    OFFER_HEAP: ("offer_heap", _I64, HEAP_WORDS, 32),
-    REST_HEAP: ("rest_heap", _I64, HEAP_WORDS, 32),
-    LEASE_HEAP: ("lease_heap", _I64, HEAP_WORDS, 64),
-    SETTLE_HEAP: ("settle_heap", _I64, HEAP_WORDS, 64),
-    DISPUTE_HEAP: ("dispute_heap", _I64, HEAP_WORDS, 64),
-    CONCERNED_HEAP: ("concerned_heap", _I64, HEAP_WORDS, 64),
-    CANDIDATE_HEAP: ("candidate_heap", _I64, HEAP_WORDS, 32),
-}
-# What grows together: a heap has as many places as the table whose rows it orders.
-_GROWS_WITH: Final[dict[int, tuple[int, ...]]] = {
-    OFFERS: (ASKS, OFFER_PLACES),
-    LEAVES: (LEAF_STATES,),
-    SHELVES: (SHELF_SITES, SHELF_OFFERS, WORDS),
-    RTT: (NEAR,),
-    RESTS_TABLE: (REST_HEAP, CANDIDATE_HEAP, WINNERS),
-    FILLS: (
-        LEASE_HEAP,
-        SETTLE_HEAP,
-        DISPUTE_HEAP,
-        CONCERNED_HEAP,
-        FILL_WAITS,
-        FILL_PROGRESS,
-        CONCERNED_PLACES,
-    ),
-    DEALS: (DEAL_BUYERS,),
-    MODELS: (LANES,),
-    CAMPAIGNS: (CAMPAIGN_OPERATORS, SITE_RULES, VIEW_RANGES),
-}
-# What a book is made of: once it is large, half of it in reserve would be most of its memory.
-_OF_OFFERS: Final = (OFFERS, SHELVES, DIRECTORY, LEAVES)
-_DOUBLED_ROWS: Final = 2_048
-_HEAPS: Final[dict[int, tuple[int, int, int]]] = {
-    OFFER_HEAP: (OFFER_PLACES, 1, 0),
-    REST_HEAP: (RESTS_TABLE, REST_ROW, REST_PLACE),
-    LEASE_HEAP: (FILL_WAITS, WAIT_ROW, WAIT_PLACE),
-    SETTLE_HEAP: (FILL_WAITS, WAIT_ROW, WAIT_PLACE),
-    DISPUTE_HEAP: (FILL_WAITS, WAIT_ROW, WAIT_PLACE),
-    CONCERNED_HEAP: (CONCERNED_PLACES, 1, 0),
-    CANDIDATE_HEAP: (RESTS_TABLE, REST_ROW, REST_CANDIDATE),
-}
+
 HEAP_OF_WAIT: Final = {
     LEASE_WAIT: LEASE_HEAP,
     SETTLE_WAIT: SETTLE_HEAP,
     DISPUTE_WAIT: DISPUTE_HEAP,
 }
-_TRANSIENT: Final = (
-    EVENTS,
-    INBOX,
-    SENDERS,
-    WINNERS,
-    SURVIVORS,
-    AHEAD,
-)  # mean nothing between two calls
-_CACHES: Final = (VIEWS, VIEW_RANGES)  # may be forgotten at any time
-_FILLER: Final = {RTT: UNREACHABLE}  # other new memory is 0
 
 
 def runs(wait_at: int) -> range:
     """Return where in `s` the runs stand of what open fills wait for."""
     return range(wait_at + WAIT_RUN_WORDS, wait_at + _WAIT_WORDS, WAIT_RUN_WORDS)
-
-
-class Columns:
-    """Own the tables and the vector `s` that kernels are given.
-
-    A table that grew stands elsewhere: read `columns[AT]` again after any growth.
-    """
-
-    def __init__(self) -> None:
-        self.s = np.zeros(STATE_WORDS, np.int64)
-        s = self.s
-        s[SITE_CAPACITY], s[SITE_WORDS] = 64, 1
-        s[OPERATOR_WORDS] = s[BUYER_WORDS] = 1
-        s[SHELF_ROWS] = s[VIEW_ROWS] = s[LEAF_ROWS] = 1
-        s[OFFER_ROWS] = s[REST_ROWS] = s[FILL_ROWS] = s[TERM_ROWS] = 1  # row 0 is nobody's
-        self._tables: dict[int, Array] = {}
-        self._rooms = Rooms()
-        for at, (_, dtype, _, rows) in _TABLES.items():
-            self._put(at, self._new(at, rows, self._words(at), dtype))
-        for at, owner in _HEAPS.items():
-            s[at + 3 : at + 6] = owner
-        for at, heap_at in HEAP_OF_WAIT.items():
-            s[at + WAIT_HEAP] = heap_at
-
-    def __getitem__(self, at: int) -> Array:
-        """Return the table whose address stands at `s[at]`, as an array of rows."""
-        return self._tables[at]
-
-    def _words(self, at: int) -> int:
-        words = _TABLES[at][2]
-        if isinstance(words, tuple):
-            return int(self.s[words[0]]) * (words[1] if len(words) > 1 else 1)
-        return words
-
-    @staticmethod
-    def _new(at: int, rows: int, words: int, dtype: Any) -> Array:
-        table = lines(rows, words, dtype)
-        if at in _FILLER:
-            table.fill(_FILLER[at])
-        return table
-
-    def _put(self, at: int, table: Array) -> None:
-        self._tables[at] = table
-        self.s[at] = table.ctypes.data
-        self.s[at + 1] = table.shape[0]
-
-    def _resize(self, at: int, rows: int, words: int) -> None:
-        old = self._tables[at]
-        if at in _FILLER or at in _CACHES:
-            new = self._new(at, rows, words, old.dtype)
-        else:
-            new = self._rooms.table(at, old, rows, words)
-            if new.ctypes.data == old.ctypes.data:
-                self._put(at, new)
-                return
-        if at == VIEWS:
-            self._put(at, new)
-            self.forget_views()
-            return
-        if at not in _TRANSIENT:
-            new[: old.shape[0], : old.shape[1]] = old
-        self._put(at, new)
-
-    def ensure(self, at: int, rows: int) -> None:
-        """Let a table, and what grows with it, have at least `rows` rows; doubles small ones."""
-        capacity = int(self.s[at + 1])
-        if rows <= capacity:
-            return
-        if at in _OF_OFFERS and rows > _DOUBLED_ROWS:
-            capacity = max(rows, capacity + capacity // 4)
-        while capacity < rows:
-            capacity *= 2
-        for part in (at, *_GROWS_WITH.get(at, ())):
-            rows_each = {NEAR: BANDS, LANES: LANES_PER_MODEL}.get(part, 1)
-            self._resize(part, rows_each * capacity, self._words(part))
-
-    def widen(self, scalar: int, count: int) -> None:
-        """Let tables as wide as SITE_CAPACITY, OPERATOR_WORDS or BUYER_WORDS have columns to `count`."""
-        s = self.s
-        per_unit = 1 if scalar == SITE_CAPACITY else 64
-        if count < s[scalar] * per_unit:
-            return
-        while count >= s[scalar] * per_unit:
-            s[scalar] *= 2
-        s[SITE_WORDS] = s[SITE_CAPACITY] // 64
-        for at in _TABLES:
-            if self._words(at) != self._tables[at].shape[1]:
-                self._resize(at, self._tables[at].shape[0], self._words(at))
-
-    def narrow(self, at: int) -> Array:
-        """Return a table of int64 words as int32 words, two for each."""
-        return self._tables[at].view(_I32)
-
-    def short(self, at: int) -> Array:
-        """Return a table of int64 words as uint16 words, four for each."""
-        return self._tables[at].view(_U16)
-
-    def keep_terms(self) -> None:
-        """Let fills be made by the rules that stand in `s` from now on."""
-        s = self.s
-        now = s[TAKE : DISPUTE + 1]
-        rows = int(s[TERM_ROWS])
-        kept = self._tables[TERMS_TABLE][1:rows, : len(now)]
-        found = np.flatnonzero((kept == now).all(axis=1))
-        if len(found):
-            s[TERMS] = 1 + found[0]
-            return
-        self.ensure(TERMS_TABLE, rows + 1)
-        self._tables[TERMS_TABLE][rows, : len(now)] = now
-        s[TERMS], s[TERM_ROWS] = rows, rows + 1
-
-    def forget_views(self) -> None:
-        """Let every campaign look at every shelf anew."""
-        self._tables[VIEW_RANGES].fill(0)
-        self.s[VIEW_ROWS], self.s[VIEW_FLUSHES] = 1, 0
-
-    def double_map(self, at: int) -> Array:
-        """Put an empty map of twice the size in a map's place; returns the old one."""
-        old = self._tables[at]
-        self._put(at, lines(2 * old.shape[0], MAP_ROW, old.dtype))
-        return old
-
-    def snapshot(self) -> dict[str, Array]:
-        """Return copies of all that is state. Addresses in `s` are meaningless there."""
-        forgotten = _TRANSIENT + _CACHES
-        kept = {_TABLES[at][0]: t.copy() for at, t in self._tables.items() if at not in forgotten}
-        return kept | {"s": self.s.copy()}
-
-    @classmethod
-    def restore(cls, snapshot: dict[str, Array]) -> "Columns":
-        """Make the columns again that `snapshot` was taken of."""
-        columns = cls()
-        fresh = columns.s.copy()
-        columns.s[:] = snapshot["s"]
-        for at, (name, dtype, _, _) in _TABLES.items():
-            columns.s[at : at + 2] = fresh[at : at + 2]
-            if at in _TRANSIENT or at in _CACHES:
-                rows = int(snapshot["s"][at + 1])
-                columns._put(at, lines(rows, columns._words(at), dtype))
-            else:
-                columns._put(at, as_lines(snapshot[name]))
-        columns.forget_views()
-        return columns

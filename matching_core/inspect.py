@@ -11,6 +11,7 @@ from matching_core.kernels.entry import find
 from matching_core.kernels.names import count_made
 from matching_core.kernels.wheel import next_list_ns
 from matching_core.rows import open_rows
+from matching_core.tables import Columns
 from schemas import limits
 
 STATES: Final = {k.LEASED: "leased", k.STARTED: "started", k.DISPUTED: "disputed"}
@@ -62,7 +63,7 @@ class FillState(NamedTuple):
     lease_until: int = 0
 
 
-def next_due_ns(columns: k.Columns) -> int:
+def next_due_ns(columns: Columns) -> int:
     """Return the earliest time that anything waits for; AT_NS_MAX when nothing does."""
     s = columns.s
     due = limits.AT_NS_MAX
@@ -77,13 +78,13 @@ def next_due_ns(columns: k.Columns) -> int:
     return due
 
 
-def last_bid(columns: k.Columns, buyer: int, agent: int) -> int:
+def last_bid(columns: Columns, buyer: int, agent: int) -> int:
     """Return the number of an agent's last accepted bid, 0 if there was none."""
     key = buyer * k.AGENTS_PER_BUYER_KEY + agent + 1
     return int(find(columns.s, k.AGENTS, key))
 
 
-def fills_made(columns: k.Columns, sites: Array, offers: Array) -> Array:
+def fills_made(columns: Columns, sites: Array, offers: Array) -> Array:
     """Return how many fills were ever made under each name: int64[n]."""
     made = np.zeros(len(sites), np.int64)
     assert len(offers) == len(sites)
@@ -91,7 +92,7 @@ def fills_made(columns: k.Columns, sites: Array, offers: Array) -> Array:
     return made
 
 
-def site_states(columns: k.Columns, sites: Sequence[int]) -> dict[int, list[SiteOffer]]:
+def site_states(columns: Columns, sites: Sequence[int]) -> dict[int, list[SiteOffer]]:
     """Return the offers ever named at each of these sites, by number, in one pass for all of them.
 
     A greeting asks for all the sites of a fleet at once: a pass for each would stall the loop.
@@ -114,7 +115,7 @@ def site_states(columns: k.Columns, sites: Sequence[int]) -> dict[int, list[Site
     return {site: sorted(of_site) for site, of_site in found.items()}
 
 
-def rest_rows_of(columns: k.Columns, buyer: int) -> list[int]:
+def rest_rows_of(columns: Columns, buyer: int) -> list[int]:
     """Return the rows of a buyer's bids at rest, in order of arrival."""
     rests, found = columns[k.RESTS_TABLE], []
     row = int(columns[k.BUYERS][buyer, k.BUYER_FIRST])
@@ -124,7 +125,7 @@ def rest_rows_of(columns: k.Columns, buyer: int) -> list[int]:
     return found
 
 
-def rests_of(columns: k.Columns, buyer: int, agent: int) -> list[int]:
+def rests_of(columns: Columns, buyer: int, agent: int) -> list[int]:
     """Return the numbers of an agent's bids at rest, in order of arrival."""
     rests = columns[k.RESTS_TABLE]
     return [
@@ -134,7 +135,7 @@ def rests_of(columns: k.Columns, buyer: int, agent: int) -> list[int]:
     ]
 
 
-def bid_state(columns: k.Columns, buyer: int, agent: int, bid: int) -> tuple[bool, int, list[int]]:
+def bid_state(columns: Columns, buyer: int, agent: int, bid: int) -> tuple[bool, int, list[int]]:
     """Return (its number was used, units at rest, numbers of its open fills)."""
     rests, fills = columns[k.RESTS_TABLE], columns[k.FILLS]
     units = sum(
@@ -152,7 +153,7 @@ def bid_state(columns: k.Columns, buyer: int, agent: int, bid: int) -> tuple[boo
     return bid <= last_bid(columns, buyer, agent), units, numbers
 
 
-def fill_state(columns: k.Columns, fill: int) -> FillState | None:
+def fill_state(columns: Columns, fill: int) -> FillState | None:
     """Return whose a fill is and what became of it; None when no fill has that number."""
     if not 1 <= fill <= columns.s[k.FILLS_MADE]:
         return None
@@ -170,7 +171,7 @@ def fill_state(columns: k.Columns, fill: int) -> FillState | None:
     )  # fmt: skip
 
 
-def book(columns: k.Columns) -> Array:
+def book(columns: Columns) -> Array:
     """Return the live offers as `BOOK_ROW[n]`, by (site, offer): nothing of them is halted."""
     count = columns.s[k.OFFER_ROWS]
     terms, numbers = columns.narrow(k.ASKS)[:count], columns.short(k.OFFERS)[:count]
@@ -202,19 +203,19 @@ def book(columns: k.Columns) -> Array:
     return found
 
 
-def rtt_us(columns: k.Columns) -> Array:
+def rtt_us(columns: Columns) -> Array:
     """Return the p99 round trips in µs as int64[metros + 1, sites + 1]; negative: unreachable."""
     s = columns.s
     kept = columns[k.RTT][: s[k.METRO_COUNT] + 1, : s[k.SITE_COUNT] + 1]
     return kept.astype(np.int64) >> 1  # the lowest bit says that it is an estimate
 
 
-def margins_us(columns: k.Columns) -> Array:
+def margins_us(columns: Columns) -> Array:
     """Return the verifier's latency margin of each site in µs as int64[sites + 1]."""
     return columns[k.SITES][: columns.s[k.SITE_COUNT] + 1, k.SITE_MARGIN].copy()
 
 
-def counts(columns: k.Columns) -> dict[str, int]:
+def counts(columns: Columns) -> dict[str, int]:
     """Return how many there are of what. `auctions` counts units cleared and offers sold (6b)."""
     s = columns.s
     return {

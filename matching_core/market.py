@@ -18,6 +18,7 @@ from matching_core.jit import Array
 from matching_core.kernels.entry import CLOCK, MANY, rehash, reject, run
 from matching_core.rare import apply_rare
 from matching_core.registry import Names
+from matching_core.tables import Columns
 from matching_core.twin import (
     RARE_COMMAND_BASE,
     Frame,
@@ -56,7 +57,7 @@ class Market:
     """
 
     def __init__(self, capacity: Capacity = Capacity()) -> None:  # noqa: B008  # immutable
-        self.columns = k.Columns()
+        self.columns = Columns()
         self.names = Names()
         self.audit_every_command = False
         s = self.columns.s
@@ -318,6 +319,6 @@ class Market:
         """Make the market again that `snapshot` was taken of."""
         market = cls()
         tables = {name: table for name, table in snapshot.items() if name != "names_of_handles"}
-        market.columns = k.Columns.restore(cast("dict[str, Array]", tables))
+        market.columns = Columns.restore(cast("dict[str, Array]", tables))
         market.names = Names.restore(cast("bytes", snapshot["names_of_handles"]))
         return market

@@ -17,6 +17,7 @@ from matching_core.kernels.bounds import mix_groups
 from matching_core.kernels.campaigns import compile_campaign, compile_site
 from matching_core.kernels.entry import END_CAMPAIGN, HALT_BUYER, RESOLVE, act
 from matching_core.registry import Names
+from matching_core.tables import Columns
 from matching_core.twin import mask_of
 from schemas import commands as c
 from schemas import limits, lists
@@ -55,9 +56,7 @@ def _set_bits(table: Array, row: int, numbers: list[int]) -> None:
         table[row, number >> 6] |= _ONE << np.uint64(number & 63)
 
 
-def _register(
-    columns: k.Columns, names: Names, kind: str, at: int, command: Any
-) -> tuple[int, bool]:
+def _register(columns: Columns, names: Names, kind: str, at: int, command: Any) -> tuple[int, bool]:
     """Return (handle, whether it is new) of the entity a command names; its row is there."""
     name = getattr(command, kind)
     handle = names.handle(kind, name)
@@ -69,7 +68,7 @@ def _register(
     return handle, True
 
 
-def _open_site(columns: k.Columns, site: int) -> None:
+def _open_site(columns: Columns, site: int) -> None:
     """Set the bit that says that neither a site nor its operator is halted."""
     sites = columns[k.SITES]
     operator = sites[site, k.SITE_OPERATOR]
@@ -81,13 +80,13 @@ def _open_site(columns: k.Columns, site: int) -> None:
         columns[k.OPEN_SITES][0, site >> 6] |= bit
 
 
-def _sites_of(columns: k.Columns, operator: int) -> list[int]:
+def _sites_of(columns: Columns, operator: int) -> list[int]:
     used = columns[k.SITES][: columns.s[k.SITE_COUNT] + 1, k.SITE_OPERATOR]
     return [int(site) for site in np.nonzero(used == operator)[0] if site]
 
 
 # ----------------------------------------------------------------------------- members and money
-def _operator(columns: k.Columns, names: Names, command: c.Operator) -> int:
+def _operator(columns: Columns, names: Names, command: c.Operator) -> int:
     handle, new = _register(columns, names, "operator", k.OPERATORS, command)
     row = columns[k.OPERATORS][handle]
     if new:
@@ -105,7 +104,7 @@ def _operator(columns: k.Columns, names: Names, command: c.Operator) -> int:
     return ACCEPTED
 
 
-def _buyer(columns: k.Columns, names: Names, command: c.Buyer) -> int:
+def _buyer(columns: Columns, names: Names, command: c.Buyer) -> int:
     handle, new = _register(columns, names, "buyer", k.BUYERS, command)
     if new:
         columns.s[k.BUYER_COUNT] = handle
@@ -121,7 +120,7 @@ def _buyer(columns: k.Columns, names: Names, command: c.Buyer) -> int:
     return ACCEPTED
 
 
-def _transfer(columns: k.Columns, names: Names, command: c.Deposit | c.Withdraw) -> int:
+def _transfer(columns: Columns, names: Names, command: c.Deposit | c.Withdraw) -> int:
     handle = names.handle(command.role, command.member)
     if not handle:
         return UNKNOWN
@@ -145,7 +144,7 @@ def _transfer(columns: k.Columns, names: Names, command: c.Deposit | c.Withdraw)
     return ACCEPTED
 
 
-def _rules(columns: k.Columns, _names: Names, command: c.Rules) -> int:
+def _rules(columns: Columns, _names: Names, command: c.Rules) -> int:
     for word, value in (
         (k.TAKE, command.take_rate_ppm),
         (k.RENT, command.rent_ppm_per_s),
@@ -161,7 +160,7 @@ def _rules(columns: k.Columns, _names: Names, command: c.Rules) -> int:
 
 
 # ----------------------------------------------------------------------------- reference data
-def _set_cards(columns: k.Columns, names: Names, model: int) -> None:
+def _set_cards(columns: Columns, names: Names, model: int) -> None:
     """Write a model's card for every band: the band's own, else the model's."""
     of_model = names.detail("model", model)
     assert isinstance(of_model, c.Model)
@@ -172,7 +171,7 @@ def _set_cards(columns: k.Columns, names: Names, model: int) -> None:
         row[word : word + 3] = (card.card_in, card.card_out, card.card_second)
 
 
-def _model(columns: k.Columns, names: Names, command: c.Model) -> int:
+def _model(columns: Columns, names: Names, command: c.Model) -> int:
     handle, new = _register(columns, names, "model", k.MODELS, command)
     if new:
         columns.s[k.MODEL_COUNT] = handle
@@ -180,7 +179,7 @@ def _model(columns: k.Columns, names: Names, command: c.Model) -> int:
     return ACCEPTED
 
 
-def _price_card(columns: k.Columns, names: Names, command: c.PriceCard) -> int:
+def _price_card(columns: Columns, names: Names, command: c.PriceCard) -> int:
     handle = names.handle("model", command.model)
     if not handle:
         return UNKNOWN
@@ -189,14 +188,14 @@ def _price_card(columns: k.Columns, names: Names, command: c.PriceCard) -> int:
     return ACCEPTED
 
 
-def _metro(columns: k.Columns, names: Names, command: c.Metro) -> int:
+def _metro(columns: Columns, names: Names, command: c.Metro) -> int:
     handle, new = _register(columns, names, "metro", k.RTT, command)
     if new:
         columns.s[k.METRO_COUNT] = handle
     return ACCEPTED
 
 
-def _site(columns: k.Columns, names: Names, command: c.Site) -> int:
+def _site(columns: Columns, names: Names, command: c.Site) -> int:
     operator = names.handle("operator", command.operator)
     if not operator:
         return UNKNOWN
@@ -221,7 +220,7 @@ def _site(columns: k.Columns, names: Names, command: c.Site) -> int:
     return ACCEPTED
 
 
-def _set_asns(columns: k.Columns, names: Names, site: int, asns: tuple[int, ...]) -> None:
+def _set_asns(columns: Columns, names: Names, site: int, asns: tuple[int, ...]) -> None:
     """Write the networks a site peers with behind all others; pack the table when it is full."""
     s = columns.s
     if s[k.ASN_COUNT] + len(asns) > s[k.ASNS + 1]:
@@ -237,7 +236,7 @@ def _set_asns(columns: k.Columns, names: Names, site: int, asns: tuple[int, ...]
     _put_asns(columns, site, asns)
 
 
-def _put_asns(columns: k.Columns, site: int, asns: tuple[int, ...]) -> None:
+def _put_asns(columns: Columns, site: int, asns: tuple[int, ...]) -> None:
     s, row = columns.s, columns[k.SITES][site]
     first = int(s[k.ASN_COUNT])
     row[k.SITE_ASN_FIRST], row[k.SITE_ASN_COUNT] = first, len(asns)
@@ -245,7 +244,7 @@ def _put_asns(columns: k.Columns, site: int, asns: tuple[int, ...]) -> None:
     s[k.ASN_COUNT] += len(asns)
 
 
-def _site_trust(columns: k.Columns, names: Names, command: c.SiteTrust) -> int:
+def _site_trust(columns: Columns, names: Names, command: c.SiteTrust) -> int:
     site = names.handle("site", command.site)
     if not site:
         return UNKNOWN
@@ -258,7 +257,7 @@ def _site_trust(columns: k.Columns, names: Names, command: c.SiteTrust) -> int:
     return ACCEPTED
 
 
-def _adapter(columns: k.Columns, names: Names, command: c.Adapter) -> int:
+def _adapter(columns: Columns, names: Names, command: c.Adapter) -> int:
     model = names.handle("model", command.model)
     if not model:
         return UNKNOWN
@@ -272,7 +271,7 @@ def _adapter(columns: k.Columns, names: Names, command: c.Adapter) -> int:
     return ACCEPTED
 
 
-def _deal(columns: k.Columns, names: Names, command: c.Deal) -> int:
+def _deal(columns: Columns, names: Names, command: c.Deal) -> int:
     operator = names.handle("operator", command.operator)
     buyers = [names.handle("buyer", buyer) for buyer in command.buyers]
     if not operator or not all(buyers):
@@ -289,7 +288,7 @@ def _deal(columns: k.Columns, names: Names, command: c.Deal) -> int:
 
 
 # ----------------------------------------------------------------------------- halts
-def _halt(columns: k.Columns, names: Names, command: c.Halt | c.Resume) -> int:
+def _halt(columns: Columns, names: Names, command: c.Halt | c.Resume) -> int:
     handle = names.handle(command.scope, command.name) if command.scope != "exchange" else 0
     if command.scope != "exchange" and not handle:
         return UNKNOWN
@@ -315,7 +314,7 @@ def _halt(columns: k.Columns, names: Names, command: c.Halt | c.Resume) -> int:
 
 
 # ----------------------------------------------------------------------------- campaigns
-def _campaign(columns: k.Columns, names: Names, command: c.Campaign) -> int:
+def _campaign(columns: Columns, names: Names, command: c.Campaign) -> int:
     buyer = names.handle("buyer", command.buyer)
     models = [names.handle("model", entry.model) for entry in command.models]
     allowed = [names.handle("operator", name) for name in command.allow_operators]
@@ -366,7 +365,7 @@ def _campaign(columns: k.Columns, names: Names, command: c.Campaign) -> int:
     return ACCEPTED
 
 
-def _campaign_end(columns: k.Columns, names: Names, command: c.CampaignEnd) -> int:
+def _campaign_end(columns: Columns, names: Names, command: c.CampaignEnd) -> int:
     buyer = names.handle("buyer", command.buyer)
     handle = names.handle("campaign", command.campaign, buyer)
     if not buyer or not handle:
@@ -378,15 +377,15 @@ def _campaign_end(columns: k.Columns, names: Names, command: c.CampaignEnd) -> i
     return ACCEPTED
 
 
-def _resolve(columns: k.Columns, _names: Names, command: c.Resolve) -> int:
+def _resolve(columns: Columns, _names: Names, command: c.Resolve) -> int:
     return act(columns.s, RESOLVE, command.fill, command.amount)
 
 
-def _clock(_columns: k.Columns, _names: Names, _command: c.Clock) -> int:
+def _clock(_columns: Columns, _names: Names, _command: c.Clock) -> int:
     return ACCEPTED
 
 
-_RULES: Final[dict[type, Callable[[k.Columns, Names, Any], int]]] = {
+_RULES: Final[dict[type, Callable[[Columns, Names, Any], int]]] = {
     c.Operator: _operator,
     c.Buyer: _buyer,
     c.Deposit: _transfer,

@@ -8,6 +8,7 @@ from matching_core import columns as k
 from matching_core.digest import OFFER_FIELDS_LEFT_OUT, Row, struct_fields
 from matching_core.jit import Array
 from matching_core.registry import Names
+from matching_core.tables import Columns
 from matching_core.twin import names_of
 from schemas import commands as c
 from schemas import lists
@@ -15,7 +16,7 @@ from schemas import lists
 _STATES = {k.LEASED: "leased", k.STARTED: "started", k.DISPUTED: "disputed"}
 
 
-def rows(columns: k.Columns, names: Names) -> Iterator[Row]:
+def rows(columns: Columns, names: Names) -> Iterator[Row]:
     """Yield every row of the digest, in its order."""
     s = columns.s.tolist()
     yield ("market", s[k.SEQ], s[k.AT], s[k.FILLS_MADE], int(columns[k.SUMS][0, 0]))
@@ -35,7 +36,7 @@ def _fields(names: Names, kind: str, handle: int) -> Row:
     return struct_fields(detail)
 
 
-def _members(columns: k.Columns, names: Names) -> Iterator[Row]:
+def _members(columns: Columns, names: Names) -> Iterator[Row]:
     for handle in names.sorted_handles("operator"):
         row = columns[k.OPERATORS][handle].tolist()
         fields = _fields(names, "operator", handle)
@@ -53,7 +54,7 @@ def _members(columns: k.Columns, names: Names) -> Iterator[Row]:
         )  # fmt: skip
 
 
-def _reference_data(columns: k.Columns, names: Names) -> Iterator[Row]:
+def _reference_data(columns: Columns, names: Names) -> Iterator[Row]:
     for handle in names.sorted_handles("model"):
         yield ("model", *_fields(names, "model", handle))
     for _, card in sorted(names.price_cards.items()):
@@ -79,7 +80,7 @@ def _reference_data(columns: k.Columns, names: Names) -> Iterator[Row]:
         yield ("deal", *_fields(names, "deal", handle))
 
 
-def _halts(columns: k.Columns, names: Names) -> Iterator[Row]:
+def _halts(columns: Columns, names: Names) -> Iterator[Row]:
     masks = [("exchange", "", int(columns.s[k.EXCHANGE_HALTS]))]
     for scope, at, word in (
         ("operator", k.OPERATORS, k.OPERATOR_HALTS),
@@ -97,7 +98,7 @@ def _halts(columns: k.Columns, names: Names) -> Iterator[Row]:
     )
 
 
-def _book(columns: k.Columns, names: Names) -> Iterator[Row]:
+def _book(columns: Columns, names: Names) -> Iterator[Row]:
     campaigns = [
         detail
         for handle in names.sorted_handles("campaign")
@@ -121,7 +122,7 @@ def _book(columns: k.Columns, names: Names) -> Iterator[Row]:
         yield ("name", site, number, row[k.OFFER_MADE], row[k.OFFER_SEEN], ordinals)
 
 
-def offer_words(columns: k.Columns, offer: int) -> list[int]:
+def offer_words(columns: Columns, offer: int) -> list[int]:
     """Return the words of a row of OFFERS, each where its own constant says."""
     words: list[int] = columns[k.OFFERS][offer, : k.OFFER_EXPIRES + 1].tolist()
     words += columns.narrow(k.OFFERS)[offer, len(words) : k.OFFER_ADAPTERS + 1].tolist()
@@ -129,7 +130,7 @@ def offer_words(columns: k.Columns, offer: int) -> list[int]:
     return words
 
 
-def in_flight(columns: k.Columns, fill: int) -> Iterator[int]:
+def in_flight(columns: Columns, fill: int) -> Iterator[int]:
     """Yield the ordinals of a name's list of fills from a row of it on."""
     fills, links = columns[k.FILLS], columns.narrow(k.FILLS)
     while fill:
@@ -164,7 +165,7 @@ def _offer_of(names: Names, site: str, row: list[int], ask: list[int]) -> c.Offe
     )
 
 
-def resting_rows(columns: k.Columns) -> Array:
+def resting_rows(columns: Columns) -> Array:
     """Return the rows of all bids at rest, by arrival: int64[n]."""
     rests = columns[k.RESTS_TABLE][: columns.s[k.REST_ROWS]]
     found = np.nonzero(rests[:, k.REST_UNITS] > 0)[0]
@@ -172,7 +173,7 @@ def resting_rows(columns: k.Columns) -> Array:
     return found[np.argsort(rests[found, k.REST_ARRIVAL], kind="stable")]
 
 
-def _rests(columns: k.Columns, names: Names) -> Iterator[Row]:
+def _rests(columns: Columns, names: Names) -> Iterator[Row]:
     for rest in resting_rows(columns):
         row = columns[k.RESTS_TABLE][rest].tolist()
         yield (
@@ -184,7 +185,7 @@ def _rests(columns: k.Columns, names: Names) -> Iterator[Row]:
         )  # fmt: skip
 
 
-def open_rows(columns: k.Columns) -> Array:
+def open_rows(columns: Columns) -> Array:
     """Return the rows of all fills that have not ended, by number: int64[n]."""
     fills = columns[k.FILLS]
     state = columns.narrow(k.FILLS)[: columns.s[k.FILL_ROWS], k.FILL_STATE]
@@ -192,7 +193,7 @@ def open_rows(columns: k.Columns) -> Array:
     return found[np.argsort(fills[found, k.FILL_NUMBER], kind="stable")]
 
 
-def _fills(columns: k.Columns, names: Names) -> Iterator[Row]:
+def _fills(columns: Columns, names: Names) -> Iterator[Row]:
     def known(value: int) -> int | None:
         return None if value == k.NOT_YET else value
 
