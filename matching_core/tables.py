@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from matching_core import columns as k
+from matching_core.event_rows import EVENT_WORDS
 from matching_core.lines import Rooms, as_lines, lines
 
 Array = npt.NDArray[Any]
@@ -60,7 +61,7 @@ _TABLES: Final[dict[int, tuple[str, Any, int | tuple[int, ...], int]]] = {
     k.WINNERS: ("winners", _I64, k.WINNER_ROW, 32),
     k.SURVIVORS: ("survivors", _I64, k.SURVIVOR_ROW, k.SHELF_PLACES),
     k.AHEAD: ("ahead", _I64, 1, k.AHEAD_ROWS),
-    k.EVENTS: ("events", _I64, k.EVENT_WORDS, 128),
+    k.EVENTS: ("events", _I64, EVENT_WORDS, 128),
     k.INBOX: ("inbox", _U8, k.INBOX_BYTES_PER_RECORD, 16),
     k.SENDERS: ("senders", _I64, k.SENDER_ROW, 16),
     k.OFFER_HEAP: ("offer_heap", _I64, k.HEAP_WORDS, 32),
