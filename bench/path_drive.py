@@ -63,7 +63,10 @@ TALLY: Final = (
 
 
 class Phase(NamedTuple):
-    """What one phase saw. `answered_ns` and `latency_ns` by frame, in order of the answers."""
+    """What one phase saw. `answered_ns` and `latency_ns` by frame, in order of the answers.
+
+    `late_ns`: how long after its time the driver itself sent each frame, a part of its latency.
+    """
 
     frame: int
     started_ns: int
@@ -72,6 +75,7 @@ class Phase(NamedTuple):
     answered_ns: np.ndarray
     latency_ns: np.ndarray
     fills: np.ndarray  # of each frame
+    late_ns: np.ndarray
 
     def per_second(self) -> float:
         """Return the bids answered per second while frames were being sent, less the first quarter."""
@@ -146,7 +150,7 @@ def _take(session: Any, count: int, size: int, into: Any, tally: Any) -> int:
 def _drive(
     sessions: Any, pools: Any, count: int, frames: int, interval_ns: int, start_ns: int,
     end_ns: int, window: int, planned: Any, out: Any, into: Any, clock: Any,
-    addresses: Any, tally: Any, answers: Any,
+    addresses: Any, tally: Any, answers: Any, late_ns: Any,
 ) -> None:  # fmt: skip
     many = sessions.shape[0]
     turn = 0
@@ -169,6 +173,7 @@ def _drive(
                 turn += 1
                 continue
             planned[turn % many, session[TAIL] % _RING] = due
+            late_ns[tally[SENT]] = now_ns(clock, addresses[3]) - due
             session[TAIL] += 1
             tally[SENT] += 1
             turn += 1
@@ -249,6 +254,7 @@ class Buyers:
         interval_ns = round(frame * 1e9 / per_second) if per_second else 0
         frames = int(seconds * 1e9 / interval_ns) if interval_ns else int(seconds * 1_000_000)
         answers = np.zeros((frames, 3), np.int64)
+        late_ns = np.zeros(frames, np.int64)
         tally = np.zeros(len(TALLY), np.int64)
         self._out[:_HEADER] = np.frombuffer(
             np.array((_BID, VERSION_MAX, _BID_BYTES, frame, 0), records.FRAME_HEADER).tobytes(),
@@ -260,13 +266,15 @@ class Buyers:
         _drive(
             self._sessions[:many], self._pools[:many], frame, frames, interval_ns, start_ns, end_ns,
             min(window, _RING), self._planned[:many], self._out, self._into,
-            self._clock, self._addresses, tally, answers,
+            self._clock, self._addresses, tally, answers, late_ns,
         )  # fmt: skip
         told = dict(zip(TALLY, tally.tolist(), strict=True))
         if told["wrong_answers"] or told["unanswered"]:
             raise RuntimeError(f"not every bid was answered exactly once: {told}")
         answers = answers[: told["frames_answered"]]
-        return Phase(frame, start_ns, end_ns, told, answers[:, 0], answers[:, 1], answers[:, 2])
+        late_ns = late_ns[: told["frames_sent"]]
+        answered_ns, latency_ns, fills = answers.T
+        return Phase(frame, start_ns, end_ns, told, answered_ns, latency_ns, fills, late_ns)
 
     def beat(self) -> None:
         """Say that all sessions live, between phases."""

@@ -97,6 +97,7 @@ def _figures(phases: dict[str, Phase]) -> dict[str, Any]:
     result["at_60_percent_per_s"] = round(load.per_second())
     for name, place in (("p50", 50), ("p99", 99), ("worst", 100)):
         result[f"{name}_at_60_percent_us"] = _at(load.latency_ns / 1000, place)
+    result["driver_late_p99_at_60_percent_us"] = _at(load.late_ns / 1000, 99)
     result["singles_at_150_percent_per_s"] = round(phases["over"].per_second())
     return result
 

@@ -16,6 +16,7 @@ from exchange.config import Config
 from exchange.doors import Reads
 from exchange.gateway.desks import Desks
 from exchange.identity import HOST_AGENTS, Identity
+from exchange.memory import MORE, make_ready
 from exchange.report import Report
 from exchange.round import Clocks, Exchange, serve
 from exchange.sequencer import EXCHANGE_AGENT, Sequencer
@@ -49,6 +50,7 @@ def run(config: Config, stop: threading.Event, report: Report) -> None:
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     door = Doorkeeper(context, lambda key: key in registry.by_key)
     link = ServerLink(context, addresses.commands, keys.server.secret, door)
+    make_ready(market, MORE)
     desks = Desks(registry, config.exchange.units_per_second)
     desks.restore(time.monotonic_ns())
     exchange = Exchange(

@@ -17,6 +17,7 @@ from typing import Final
 from exchange import config as configuration
 from exchange import logs
 from exchange.config import Config
+from exchange.memory import keep_freed
 from exchange.report import Report
 from schemas.startup import refuse_optimised
 
@@ -54,6 +55,7 @@ def main(arguments: list[str] | None = None) -> int:
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     if given.name != "exchange":
         os.nice(NICE)
+    keep_freed()
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())

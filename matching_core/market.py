@@ -36,6 +36,7 @@ __all__ = ["Capacity", "Market"]
 
 NEVER_NS: Final = limits.AT_NS_MAX
 _MAPS: Final = (k.NAMES, k.AGENTS)
+_OFFERS_PER_SHELF: Final = k.SHELF_PLACES // 4  # where few of a model's are of one price
 _RARE_NUMBER: Final = {kind: RARE_COMMAND_BASE + place for place, kind in enumerate(COMMANDS)}
 
 
@@ -69,6 +70,20 @@ class Market:
         self.columns.ensure(k.FILLS, capacity.fills)
         self.columns.ensure(k.FILL_INDEX, capacity.fills)
         self.columns.ensure(k.RESTS_TABLE, capacity.rests)
+
+    def make_room(self, more: Capacity) -> None:
+        """Let tables have room for so many more than they hold, so that nothing waits for a copy.
+
+        It costs addresses, and memory only as rows are used. Tables then grow where they stand.
+        """
+        columns = self.columns
+        s = columns.s
+        columns.ensure(k.OFFERS, int(s[k.OFFER_ROWS]) + more.offers)
+        columns.ensure(k.SHELVES, int(s[k.SHELF_ROWS]) + more.offers // _OFFERS_PER_SHELF)
+        columns.ensure(k.FILLS, int(s[k.FILL_ROWS]) + more.fills)
+        columns.ensure(k.FILL_INDEX, int(s[k.FILLS_MADE]) + more.fills)
+        columns.ensure(k.RESTS_TABLE, int(s[k.REST_ROWS]) + more.rests)
+        columns.ensure(k.EVENTS, int(s[k.STANDING] + s[k.RESTS] + 2 * s[k.OPEN_FILLS]) + more.fills)
 
     # ------------------------------------------------------------------------- state in short
     @property

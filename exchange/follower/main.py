@@ -23,6 +23,7 @@ from exchange.follower.feeds import PublicBook, tape
 from exchange.follower.status import StatusServer
 from exchange.journal.page import PAGE_NAME, DurablePage
 from exchange.ledger.main import read_status
+from exchange.memory import MORE, make_ready
 from exchange.report import Report
 from exchange.sealer import Sealer
 from exchange.warm import warm_up
@@ -65,6 +66,7 @@ def run(config: Config, stop: threading.Event, report: Report | None = None) -> 
     logger.info("started", position=follower.position, snapshot=follower.snapshot_position)
     follower.catch_up(page.read()[0], progress, time.monotonic_ns())
     follower.explanations.following = True
+    make_ready(follower.market, MORE)
     loop = Loop(config, keys, page, follower, feeds)
     try:
         if report is not None:

@@ -1,5 +1,7 @@
 """The follower's event files: whole batches or nothing, from any place, after any stop."""
 
+import os
+
 import pytest
 
 from exchange.follower import event_files
@@ -81,6 +83,26 @@ def test_cut_at_every_byte_a_prefix_is_kept_and_the_rest_written_again(tmp_path)
         assert writer.end == made[-1].end
         assert path.read_bytes() == whole
         assert len(read_all(reader)) == 4 - kept  # the reader that stood there goes on
+
+
+def test_a_segment_that_is_full_is_synced_before_a_snapshot_counts_on_it(tmp_path, monkeypatch):
+    synced = set()
+    sync = os.fdatasync
+
+    def fdatasync(handle):
+        synced.add(os.fstat(handle).st_ino)
+        sync(handle)
+
+    monkeypatch.setattr(os, "fdatasync", fdatasync)
+    writer = EventWriter(tmp_path, MARKET, segment_bytes=1_500)
+    for each in batches(15):
+        writer.append(each)
+    kept = {path.stat().st_ino for path in tmp_path.iterdir()}
+    assert len(kept) > 3
+    assert len(kept - synced) == 2  # the newest and the one before it
+    writer.sync()
+    assert synced == kept
+    writer.close()
 
 
 def test_no_flipped_byte_is_read_as_another_event(tmp_path, long):
