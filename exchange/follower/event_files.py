@@ -27,7 +27,7 @@ import ctypes
 import os
 import struct
 from pathlib import Path
-from typing import Final, NamedTuple, cast
+from typing import Final, NamedTuple
 from zlib import crc32
 
 import msgspec
@@ -111,7 +111,7 @@ _ENCODER: Final = msgspec.msgpack.Encoder()
 def encode(market: int, batch: Batch) -> list[bytes | memoryview]:
     """Return a batch's header and sections as they stand in a file; events where they are."""
     names = _ENCODER.encode(batch.names) if batch.names else b""
-    events = cast("memoryview", np.ascontiguousarray(batch.events).view(np.uint8).data)
+    events = np.ascontiguousarray(batch.events).view(np.uint8).data
     sections: list[bytes | memoryview] = [
         names + bytes(-len(names) % 8),
         batch.money.tobytes(),
