@@ -11,6 +11,16 @@ import numpy as np
 from matching_core import columns as k
 from matching_core.kernels.campaigns import rule_of
 from matching_core.kernels.entry import find
+from matching_core.kernels.hopes import (
+    LANE_CONTEXT,
+    LANE_NARROW,
+    LANE_QUICKNESS,
+    LANE_SPEED,
+    SLOWEST,
+    peer_bit,
+)
+from matching_core.kernels.rules import CAPABILITY, COLD
+from matching_core.kernels.stages import KNOWN_STAGES, KNOWN_VERSION, PASSES
 from matching_core.kernels.wheel import IN_HEAP, TICK
 from matching_core.kernels.words import NOBODY, campaign_fails, word_of_offer
 from matching_core.rows import in_flight, offer_words, open_rows, resting_rows
@@ -32,6 +42,8 @@ def check_everything(columns: Columns) -> None:
     _check_wheel(columns)
     _check_campaigns(columns)
     _check_near(columns)
+    _check_lanes(columns)
+    _check_stages(columns)
 
 
 def _check_money(columns: Columns) -> None:
@@ -369,3 +381,54 @@ def _check_campaigns(columns: Columns) -> None:
     for campaign in np.nonzero(columns[k.CAMPAIGNS][:, k.CAMPAIGN_STANDING])[0].tolist():
         for site in range(1, int(s[k.SITE_COUNT]) + 1):
             assert rules[campaign, site] == rule_of(s, campaign, site)
+
+
+def _check_lanes(columns: k.Columns) -> None:
+    """What is said of a lane holds for its offers, and every network that a site peers with has its bit."""
+    s, terms = columns.s, columns.narrow(k.ASKS)
+    lanes = columns[k.LANES].view(np.int32).reshape(-1, LANE_NARROW)
+    for offer in _standing(columns).tolist():
+        line = terms[offer]
+        lane = lanes[k.LANES_PER_MODEL * line[k.ASK_MODEL] + (line[k.ASK_DEAL] != 0)]
+        assert lane[LANE_SPEED] >= line[k.ASK_SPEED]
+        assert lane[LANE_CONTEXT] >= line[k.ASK_CONTEXT]
+        assert lane[LANE_QUICKNESS] >= SLOWEST - line[k.ASK_TTFT]
+    bits = columns[k.NEAR][: k.BANDS].reshape(-1)
+    for row in columns[k.SITES][1 : s[k.SITE_COUNT] + 1]:
+        for asn in columns[k.ASNS][row[k.SITE_ASN_FIRST] :][: row[k.SITE_ASN_COUNT], 0]:
+            assert _bit(bits, int(peer_bit(s, asn)))
+
+
+def _check_stages(columns: k.Columns) -> None:
+    """What a campaign says of how far offers come holds for all that were there when it was found out."""
+    campaigns, shelves = columns[k.CAMPAIGNS], columns[k.SHELVES]
+    spots = columns.narrow(k.OFFERS)[:, k.OFFER_SPOT]
+    for campaign in np.flatnonzero(campaigns[:, KNOWN_VERSION]).tolist():
+        row = campaigns[campaign]
+        models = row[k.CAMPAIGN_MODELS :][: row[k.CAMPAIGN_MODEL_COUNT]]
+        for offer in _standing(columns).tolist():
+            shelf, place = divmod(int(spots[offer]), k.SHELF_PLACES)
+            fresh = _bit(shelves[shelf, k.SHELF_FRESH :].view(np.uint64), place)
+            is_later = shelves[shelf, k.SHELF_VERSION] >> 1 > row[KNOWN_VERSION]
+            if columns.narrow(k.ASKS)[offer, k.ASK_MODEL] in models and not fresh and not is_later:
+                assert int(row[KNOWN_STAGES]) >> _stage(columns, campaign, offer) & 1
+
+
+def _stage(columns: k.Columns, campaign: int, offer: int) -> int:
+    """Return the first of rules 3 to 15 that an offer fails, slots and adapters left out; or PASSES."""
+    terms, row = columns.narrow(k.ASKS)[offer], columns[k.CAMPAIGNS][campaign]
+    if columns.narrow(k.OFFERS)[offer, k.OFFER_COLD] > 0 and not row[k.CAMPAIGN_COLD]:
+        return COLD
+    by_site = int(columns[k.SITE_RULES][campaign, terms[k.ASK_SITE]])
+    if by_site:
+        return by_site
+    attributes = int(terms[k.ASK_ATTRIBUTES])
+    wanted = int(row[k.CAMPAIGN_CAPABILITIES])
+    if attributes >> k.CAPABILITIES_SHIFT & wanted != wanted:
+        return CAPABILITY
+    for number, word in enumerate(
+        (k.CAMPAIGN_HARDWARE, k.CAMPAIGN_PRECISIONS, k.CAMPAIGN_CONTRACTS)
+    ):
+        if row[word] and not int(row[word]) >> (attributes >> 8 * number & 255) & 1:
+            return CAPABILITY + 1 + number
+    return PASSES

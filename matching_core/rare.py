@@ -16,6 +16,7 @@ from matching_core.jit import Array
 from matching_core.kernels.bounds import mix_groups
 from matching_core.kernels.campaigns import compile_campaign, compile_site
 from matching_core.kernels.entry import END_CAMPAIGN, HALT_BUYER, RESOLVE, act
+from matching_core.kernels.hopes import note_peers
 from matching_core.registry import Names
 from matching_core.tables import Columns
 from matching_core.twin import mask_of
@@ -205,7 +206,11 @@ def _site(columns: Columns, names: Names, command: c.Site) -> int:
     handle, new = _register(columns, names, "site", k.SITES, command)
     if new:
         columns.s[k.SITE_COUNT] = handle
+        width = columns.s[k.SITE_WORDS]
         columns.widen(k.SITE_CAPACITY, handle)
+        if columns.s[k.SITE_WORDS] != width:
+            for other in range(1, handle):
+                note_peers(columns.s, other)
     row = columns[k.SITES][handle]
     row[k.SITE_OPERATOR] = operator
     row[k.SITE_GROUP] = columns[k.OPERATORS][operator, k.OPERATOR_GROUP]
@@ -215,6 +220,7 @@ def _site(columns: Columns, names: Names, command: c.Site) -> int:
     row[k.SITE_DATA_COUNT] = len(command.data_countries)
     _set_countries(columns[k.SITES], handle, k.SITE_DATA, command.data_countries)
     _set_asns(columns, names, handle, command.asns)
+    note_peers(columns.s, handle)
     _open_site(columns, handle)
     compile_site(columns.s, handle)
     return ACCEPTED

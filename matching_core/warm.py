@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from matching_core.jit import JIT_DISABLED
-from matching_core.kernels import bounds, campaigns, entry, names, wheel, words
+from matching_core.kernels import bounds, campaigns, entry, hopes, names, wheel, words
 
 _STATE: Final = "int64[::1]"
 # Every kernel with the types that Market calls it with: the signature is all that is compiled for.
@@ -24,6 +24,7 @@ KERNELS: Final[tuple[tuple[Any, str], ...]] = (
     (words.word_of_offer, f"uint64({_STATE}, int64)"),
     (bounds.mix_groups, f"int64({_STATE}, int64)"),
     (words.campaign_fails, f"uint64({_STATE}, int64)"),
+    (hopes.note_peers, f"int64({_STATE}, int64)"),
     (names.count_made, f"int64({_STATE}, {_STATE}, {_STATE}, {_STATE})"),
     (wheel.next_list_ns, f"int64({_STATE})"),
 )

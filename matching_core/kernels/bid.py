@@ -9,7 +9,7 @@ from matching_core.event_rows import EVENT_WORDS
 from matching_core.jit import Array, i64, inner, prefetch, small_table, table
 from matching_core.kernels import emit as e
 from matching_core.kernels.lifecycle import make_fill
-from matching_core.kernels.reason import reason_of
+from matching_core.kernels.reason import hopeless, reason_of
 from matching_core.kernels.rests import rest_bid
 from matching_core.kernels.rules import card_of
 from matching_core.kernels.search import DEALS, OPEN, search
@@ -25,6 +25,8 @@ def auction(s: Array) -> bool:
     """Auction one unit of the bid in row 0; returns whether it filled."""
     terms = small_table(s, c.ASKS, c.ASK_NARROW)
     s[c.AUCTIONS] += 1
+    if hopeless(s):
+        return False
     winner, score, latency, cost, cold, rival, rival_score = search(s, OPEN)
     deal, deal_score, deal_latency, deal_cost, deal_cold = 0, 0, 0, 0, False
     if s[c.DEALS_STANDING] != 0:

@@ -20,6 +20,7 @@ from matching_core.kernels.rules import (
     TRUST,
     has_bit,
 )
+from matching_core.kernels.stages import forget_stages
 
 
 @inner
@@ -84,6 +85,7 @@ def compile_campaign(s: Array, campaign: int) -> int:
         rules[campaign, site] = site_rule(s, campaign, site)
     for word in range(c.VIEW_RANGE_ROW):
         ranges[campaign, word] = 0
+    forget_stages(s, campaign)
     return campaign
 
 
@@ -102,6 +104,8 @@ def compile_site(s: Array, site: int) -> int:
         rule = site_rule(s, campaign, site)
         if (rule == ELIGIBLE) != (rules[campaign, site] == ELIGIBLE):
             differs = 1
+        if rule != rules[campaign, site]:
+            forget_stages(s, campaign)
         rules[campaign, site] = rule
     if differs != 0:
         freshen_site(s, site)

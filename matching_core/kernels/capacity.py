@@ -15,6 +15,7 @@ from matching_core.kernels.book import (
     unlink_offer,
 )
 from matching_core.kernels.heap import heap_clear, heap_push, heap_remove
+from matching_core.kernels.hopes import note_offer
 from matching_core.kernels.lifecycle import make_fill
 from matching_core.kernels.names import first_of_site, next_of_site, offer_at
 from matching_core.kernels.rests import remove_rest
@@ -144,6 +145,7 @@ def place_offer(s: Array, offer: int, fills_seen: int, ttl_us: int) -> None:
     note_seen(s, offer, fills_seen)
     set_available(s, offer)
     table(s, c.OFFERS, c.OFFER_ROW)[offer, c.OFFER_PRIORITY] = s[c.SEQ]
+    note_offer(s, offer)
     link_offer(s, offer)
     expire_at(s, offer, ttl_us)
     sell_capacity(s, offer)

@@ -26,6 +26,7 @@ from matching_core.kernels.book import (
 )
 from matching_core.kernels.capacity import place_offer, sell_capacity
 from matching_core.kernels.expiry import expire
+from matching_core.kernels.hopes import note_report
 from matching_core.kernels.names import (
     add_name,
     leaf_key,
@@ -160,6 +161,7 @@ def do_refresh(s: Array, place: int, offer: int) -> None:
     terms[offer, c.ASK_TTFT] = record["ttft_us"]
     terms[offer, c.ASK_PREFILL] = record["prefill_ns_per_token"]
     terms[offer, c.ASK_SPEED] = record["tokens_per_second"]
+    note_report(s, offer)
     note_seen(s, offer, seen)
     set_available(s, offer)
     expire_at(s, offer, i64(record["ttl_us"]))
