@@ -383,7 +383,7 @@ def _check_campaigns(columns: Columns) -> None:
             assert rules[campaign, site] == rule_of(s, campaign, site)
 
 
-def _check_lanes(columns: k.Columns) -> None:
+def _check_lanes(columns: Columns) -> None:
     """What is said of a lane holds for its offers, and every network that a site peers with has its bit."""
     s, terms = columns.s, columns.narrow(k.ASKS)
     lanes = columns[k.LANES].view(np.int32).reshape(-1, LANE_NARROW)
@@ -399,7 +399,7 @@ def _check_lanes(columns: k.Columns) -> None:
             assert _bit(bits, int(peer_bit(s, asn)))
 
 
-def _check_stages(columns: k.Columns) -> None:
+def _check_stages(columns: Columns) -> None:
     """What a campaign says of how far offers come holds for all that were there when it was found out."""
     campaigns, shelves = columns[k.CAMPAIGNS], columns[k.SHELVES]
     spots = columns.narrow(k.OFFERS)[:, k.OFFER_SPOT]
@@ -414,7 +414,7 @@ def _check_stages(columns: k.Columns) -> None:
                 assert int(row[KNOWN_STAGES]) >> _stage(columns, campaign, offer) & 1
 
 
-def _stage(columns: k.Columns, campaign: int, offer: int) -> int:
+def _stage(columns: Columns, campaign: int, offer: int) -> int:
     """Return the first of rules 3 to 15 that an offer fails, slots and adapters left out; or PASSES."""
     terms, row = columns.narrow(k.ASKS)[offer], columns[k.CAMPAIGNS][campaign]
     if columns.narrow(k.OFFERS)[offer, k.OFFER_COLD] > 0 and not row[k.CAMPAIGN_COLD]:
