@@ -42,8 +42,7 @@ def check_everything(columns: Columns) -> None:
     _check_wheel(columns)
     _check_campaigns(columns)
     _check_near(columns)
-    _check_lanes(columns)
-    _check_stages(columns)
+    check_hopes(columns)
 
 
 def _check_money(columns: Columns) -> None:
@@ -381,6 +380,12 @@ def _check_campaigns(columns: Columns) -> None:
     for campaign in np.nonzero(columns[k.CAMPAIGNS][:, k.CAMPAIGN_STANDING])[0].tolist():
         for site in range(1, int(s[k.SITE_COUNT]) + 1):
             assert rules[campaign, site] == rule_of(s, campaign, site)
+
+
+def check_hopes(columns: Columns) -> None:
+    """Assert that no bound by which a bid is given up, or its reason known, is too low."""
+    _check_lanes(columns)
+    _check_stages(columns)
 
 
 def _check_lanes(columns: Columns) -> None:
