@@ -4,8 +4,8 @@
     answer = Explainer(market).explain(record, buyer, agent)
     matrix = market.apply_frame(BID, record, buyer, agent, at_ns)
 
-Nothing of the state changes by it: expiries that are due happen before the bid in any case, and row 0
-of the table of bids is nobody's. One pass over the book finds what fails one rule at most
+Nothing of the state changes by it: expiries that are due happen before the bid in any case, row 0 of the
+table of bids is nobody's, and what the market's own search finds out on the way it may forget. One pass over the book finds what fails one rule at most
 (kernels/explain.py); each question is then a few steps over what is left.
 """
 
@@ -18,6 +18,7 @@ from matching_core import warm
 from matching_core.event_rows import COLUMNS, country_name
 from matching_core.jit import Array
 from matching_core.kernels import explain as kernels
+from matching_core.kernels import explain_filled as filled_bids
 from matching_core.kernels import explain_run as auction
 from matching_core.kernels.entry import CLOCK
 from matching_core.market import Market
@@ -37,11 +38,13 @@ _CLOSED: Final = {
 }
 _REQUIRED: Final = {"certification": lists.CERTIFICATIONS, "capability": lists.CAPABILITIES}
 _ROWS_AT_START: Final = 1_024
+assert filled_bids.ROWS <= _ROWS_AT_START
 _STATE: Final = "int64[::1]"
 _TABLE: Final = "int64[:, ::1]"
 # Every kernel with the types that Explainer calls it with (matching_core/warm.py has the market's own).
 KERNELS: Final[tuple[tuple[Any, str], ...]] = (
     (kernels.scan, f"int64({_STATE}, {_TABLE}, {_STATE}, {_TABLE})"),
+    (filled_bids.scan_filled, f"int64({_STATE}, {_TABLE}, int64, int64, {_TABLE})"),
     (auction.run, f"int64({_STATE}, {_TABLE}, int64, int64, int64, int64, {_STATE}, {_STATE})"),
     (auction.nearest, f"int64({_STATE}, {_TABLE}, int64, {_TABLE})"),
     (kernels.refusal_of, f"int64({_STATE}, int64, int64)"),
@@ -80,6 +83,7 @@ class Explainer:
     def __init__(self, market: Market) -> None:
         self._market = market
         self._seen = np.zeros((1, kernels.SEEN_WORDS), np.int64)
+        self._stamp = 0
         self._found = np.zeros(0, np.int64)
         self._candidates = np.zeros((0, kernels.CANDIDATE_WORDS), np.int64)
         self._near = np.zeros((auction.RULES, 2), np.int64)
@@ -109,15 +113,29 @@ class Explainer:
 
     def scan(self) -> tuple[Array, int]:
         """Return the candidates of the bid in row 0, and how many rows of them count."""
-        columns = self._market.columns
-        s = columns.s
+        s = self._market.columns.s
+        self._make_room()
+        return self._candidates, kernels.scan(s, self._seen, self._found, self._candidates)
+
+    def scan_filled(self, rules: int) -> tuple[Array, int]:
+        """Return those that matter if it fills, one unit, with one of some rules (bits) left out.
+
+        None, if it does not.
+        """
+        self._make_room()
+        self._stamp += 1
+        s = self._market.columns.s
+        rows = self._candidates
+        return rows, filled_bids.scan_filled(s, self._seen, self._stamp, rules, rows)
+
+    def _make_room(self) -> None:
+        s = self._market.columns.s
         if len(self._seen) <= s[k.SITE_COUNT]:
             self._seen = np.zeros((2 * int(s[k.SITE_COUNT]), kernels.SEEN_WORDS), np.int64)
         if len(self._candidates) < s[k.OFFER_ROWS]:
             rows = max(2 * int(s[k.OFFER_ROWS]), _ROWS_AT_START)
             self._found = np.empty(rows, np.int64)
             self._candidates = np.empty((rows, kernels.CANDIDATE_WORDS), np.int64)
-        return self._candidates, kernels.scan(s, self._seen, self._found, self._candidates)
 
     @property
     def scratch(self) -> Array:
@@ -170,7 +188,17 @@ class _Answer:
         self._tokens = bid.tokens_in + bid.tokens_out
         self._row[k.REST_BUDGET] = self._budget
         self._row[k.REST_PRICE] = self._ceiling
-        self._candidates, self._count = explainer.scan()
+        self._row[k.REST_BAND] = lists.band_of_budget(self._budget)
+        self._set = [name for name in x.PRICED if x.is_set(name, campaign, bid)]
+        self._candidates, self._count = self._scan()
+
+    def _scan(self) -> tuple[Array, int]:
+        """Return the candidates: only those that matter to its price, if the bid is one unit and fills."""
+        if self._bid.quantity == 1 and self._ceiling <= self._affordable:
+            rows, count = self._explainer.scan_filled(sum(1 << RULE[name] for name in self._set))
+            if count:
+                return rows, count
+        return self._explainer.scan()
 
     def explanation(self) -> x.Explanation:
         prices: tuple[int, ...] = ()
@@ -213,9 +241,7 @@ class _Answer:
         found = []
         rules = self._candidates[: self._count, kernels.CAN_RULE]
         failed = np.bincount(rules, minlength=auction.RULES).tolist()
-        for name in x.PRICED:
-            if not x.is_set(name, self._campaign, self._bid):
-                continue
+        for name in self._set:
             rule = RULE[name]
             without = prices
             if name == x.LATENCY:

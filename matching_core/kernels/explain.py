@@ -10,7 +10,8 @@
                        (both: explain_run.py)
 
 **Exact**, for an offer is eligible without rule k if and only if it fails at most {k}; so one pass
-answers for all constraints, and what fails two rules is never looked at again. It shares the table of
+answers for all constraints, and what fails two rules is never looked at again. A bid of one unit that
+fills needs less of the book: explain_filled.py puts the few rows there that matter to it. It shares the table of
 bids with the auctions: row 0 is the bid, as always (matching_core/explain.py puts it there). Rules are
 independent here, so they stand in the order that rules most out first; site rules are asked once per
 site. Nothing of the index is used: offers' rows, sites, campaigns, round trips.
@@ -52,9 +53,10 @@ from matching_core.kernels.wide import ceil_div
 (CAN_OFFER, CAN_RULE, CAN_SCORE, CAN_LATENCY, CAN_COST, CAN_GROUP, CAN_PRIORITY, CAN_DEAL,
  CAN_AVAILABLE, CAN_LEFT, CAN_NEED, CAN_SITE) = range(12)  # fmt: skip
 CANDIDATE_WORDS = 12
-# What is noted of a site: which rules it fails, what it has of that, round trip plus margin, its group.
-SEEN_FAILS, SEEN_NEED, SEEN_PATH, SEEN_GROUP = range(4)
-SEEN_WORDS = 4
+# What is noted of a site: which rules it fails, what it has of that, round trip plus margin, its group;
+# and for which bid, where sites are looked at only as they come (explain_filled.py).
+SEEN_FAILS, SEEN_NEED, SEEN_PATH, SEEN_GROUP, SEEN_STAMP = range(5)
+SEEN_WORDS = 5
 _NEVER = 1  # bit 0, which is no rule: what no change of a constraint helps
 
 
@@ -109,7 +111,14 @@ def site_fails(s: Array, campaign: int, site: int) -> tuple[int, int]:
 
 @inner
 def look_at_sites(s: Array, seen: Array) -> None:
-    """Note of every site what it fails, what it has of that, and its path.
+    """Note of every site what it fails, what it has of that, and its path."""
+    for site in range(1, s[c.SITE_COUNT] + 1):
+        look_at_site(s, seen, site)
+
+
+@inner
+def look_at_site(s: Array, seen: Array, site: int) -> None:
+    """Note of a site what it fails, what it has of that, and its path.
 
     A byte and a number decide about most: whether all rules admit the site, and whether its
     round trip alone is over the budget. Only a near site that is not admitted is asked which rules.
@@ -117,33 +126,29 @@ def look_at_sites(s: Array, seen: Array) -> None:
     rests = table(s, c.RESTS_TABLE, c.REST_ROW)
     campaigns = table(s, c.CAMPAIGNS, c.CAMPAIGN_ROW)
     sites = table(s, c.SITES, c.SITE_ROW)
-    rtt = small_table(s, c.RTT, s[c.SITE_CAPACITY])
-    open_sites = bits_table(s, c.OPEN_SITES, s[c.SITE_WORDS])
-    site_rules = byte_table(s, c.SITE_RULES, s[c.SITE_CAPACITY])
     campaign, origin = rests[0, c.REST_CAMPAIGN], rests[0, c.REST_ORIGIN]
-    peering = campaigns[campaign, c.CAMPAIGN_PEERING] != 0
-    for site in range(1, s[c.SITE_COUNT] + 1):
-        fails = 0
-        path_us = i64(rtt[origin, site])
-        if path_us < 0 or not has_bit(open_sites, 0, site):
+    fails = 0
+    path_us = i64(small_table(s, c.RTT, s[c.SITE_CAPACITY])[origin, site])
+    if path_us < 0 or not has_bit(bits_table(s, c.OPEN_SITES, s[c.SITE_WORDS]), 0, site):
+        seen[site, SEEN_FAILS] = _NEVER
+        return
+    path_us >>= 1
+    if path_us > rests[0, c.REST_BUDGET]:
+        fails = 1 << LATENCY
+    need = 0
+    if byte_table(s, c.SITE_RULES, s[c.SITE_CAPACITY])[campaign, site] != 0:
+        if fails != 0:
             seen[site, SEEN_FAILS] = _NEVER
-            continue
-        path_us >>= 1
-        if path_us > rests[0, c.REST_BUDGET]:
-            fails = 1 << LATENCY
-        need = 0
-        if site_rules[campaign, site] != 0:
-            if fails != 0:
-                seen[site, SEEN_FAILS] = _NEVER
-                continue
-            fails, need = site_fails(s, campaign, site)
-        if peering and not hopeless(fails) and not site_peers(s, site, rests[0, c.REST_ASN]):
-            fails |= 1 << PEERING
-        seen[site, SEEN_FAILS] = fails
-        seen[site, SEEN_NEED] = need
-        if not hopeless(fails):
-            seen[site, SEEN_PATH] = path_us + sites[site, c.SITE_MARGIN]
-            seen[site, SEEN_GROUP] = sites[site, c.SITE_GROUP]
+            return
+        fails, need = site_fails(s, campaign, site)
+    peering = campaigns[campaign, c.CAMPAIGN_PEERING] != 0
+    if peering and not hopeless(fails) and not site_peers(s, site, rests[0, c.REST_ASN]):
+        fails |= 1 << PEERING
+    seen[site, SEEN_FAILS] = fails
+    seen[site, SEEN_NEED] = need
+    if not hopeless(fails):
+        seen[site, SEEN_PATH] = path_us + sites[site, c.SITE_MARGIN]
+        seen[site, SEEN_GROUP] = sites[site, c.SITE_GROUP]
 
 
 @inner
