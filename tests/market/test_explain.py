@@ -18,8 +18,10 @@ from schemas import explanation as x
 from schemas.commands import AnyCommand, Bid, Campaign
 from tests.market.explain_books import book
 from tests.market.generator import market_files
+from tests.market.large_books import World
 
 SEEDS = range(150)
+LARGE_SEEDS, LARGE_BIDS, FILLED = (0, 2, 4), 200, 5
 
 
 def compiled(commands: list[AnyCommand]) -> Market:
@@ -83,6 +85,30 @@ def test_it_is_so_on_books_in_motion(commands, place):
     assert isinstance(bid, Bid)
     expected = explain_by_running(reference(commands[:at]), bid)
     assert explained(compiled(commands[:at]), bid) == expected
+
+
+@pytest.mark.parametrize("seed", LARGE_SEEDS)
+def test_what_filled_bids_are_told_is_so_on_books_of_several_shelves(seed):
+    """Of a filled bid's offers only those are looked at that bounds leave: they must be all that matter."""
+    world = World(seed)
+    explainer = Explainer(world.market)
+    filled, bound = 0, 0
+    for _ in range(LARGE_BIDS):
+        world.change()
+        bid = world.bid()
+        frame = world.market.to_frame(bid)
+        assert frame is not None
+        expire_ahead(world.market, bid.at)
+        found = explainer.explain(frame[1][0], frame[2], frame[3])
+        if found is not None and found.prices:
+            assert found == explain_by_running(world.reference, bid)
+            filled += 1
+            bound += sum(any(each.nusd) for each in found.constraints)
+        world.apply(bid)
+        if filled == FILLED:
+            break
+    assert filled == FILLED
+    assert bound
 
 
 @settings(deadline=None, max_examples=30)
