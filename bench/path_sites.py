@@ -26,7 +26,7 @@ from schemas.session.messages import Heartbeat, Received, Refused, Subscribe, Te
 GROUND_NAME: Final = "ground.json"
 OFFERS_NAME: Final = "offers.npy"
 CREDIT: Final = 1 << 18  # events under way to one operator
-SWEEP_S: Final = 0.005
+SWEEP_S: Final = 0.01  # hundreds of feeds are asked each time, on the cores that are measured
 BEAT_S: Final = 0.5
 RENEW_S: Final = 20.0
 _HEADER: Final = records.HEADER_BYTES

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from numba.core import types
 
-from exchange.kernels import admit, answer, copy, pack, seal, unpack
+from exchange.kernels import admit, answer, copy, fold, pack, seal, unpack
 from matching_core import warm
 
 _ONE: Final = "int64[::1]"
@@ -37,6 +37,10 @@ KERNELS: Final[tuple[tuple[Any, Any], ...]] = (
     (
         copy.write_copies,
         f"({_TWO}, int64, {_TWO}, {_TWO}, {_ONE}, uint8[:,::1], int64, {_ONE}, uint8[:,::1])",
+    ),
+    (
+        fold.fold,
+        (f"({_TWO}, {_ONE}, {_TWO}, {_ONE}, {_TWO}, {_ONE}, int32[:,::1], int32[:,::1], {_KNOWN})"),
     ),
     (
         unpack.take_frames,

@@ -9,6 +9,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from exchange.kernels import fold as folding
 from matching_core import event_rows as er
 from schemas.jurisdictions import COUNTRY_SETS
 from schemas.lists import BANDS_MS
@@ -20,17 +21,26 @@ BUCKETS: Final = 34 * BUCKETS_PER_DOUBLING  # $10,000 per million tokens is 10**
 SLOT_NS: Final = 10 * 10**9
 SLOTS: Final = 6
 COUNTRIES: Final = 677
-_FILL: Final = EVENT_TYPES.index("fill")
-_UNFILLED: Final = EVENT_TYPES.index("unfilled")
-_REJECTED: Final = EVENT_TYPES.index("rejected")
 _SETTLED: Final = EVENT_TYPES.index("settled")
-_RELEASED: Final = EVENT_TYPES.index("released")
+_AT, _OPERATOR = er.COLUMNS.index("at"), er.COLUMNS.index("operator")
+_REASONS: Final = max((*NAME_OF_NO_FILL, *NAME_OF_REJECTED)) + 1
 
 
 def bucket(price: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return the histogram bucket of unit prices (pico-dollars per token)."""
     place = np.floor(np.log2(np.maximum(price, 1)) * BUCKETS_PER_DOUBLING).astype(np.int64)
     return np.asarray(np.minimum(place, BUCKETS - 1))
+
+
+def _bounds() -> NDArray[np.int64]:
+    """Return the least unit price of each bucket; of some low ones there is none, and the next's stands."""
+    guess = np.floor(2 ** (np.arange(BUCKETS) / BUCKETS_PER_DOUBLING)).astype(np.int64)
+    near = np.maximum(guess[:, None] + np.arange(-1, 3), 1)
+    reached = bucket(near.reshape(-1)).reshape(near.shape) >= np.arange(BUCKETS)[:, None]
+    return np.asarray(near[np.arange(BUCKETS), reached.argmax(axis=1)])
+
+
+_BOUNDS: Final = _bounds()
 
 
 def middle(place: int) -> int:
@@ -67,38 +77,46 @@ class Aggregates:
         """Fold rows `EVENT_ROW[n]` in order."""
         if len(rows) == 0:
             return
-        types = rows["type"]
-        for number, count in enumerate(np.bincount(types, minlength=len(EVENT_TYPES)).tolist()):
-            self.by_type[number] += count
-        _count(self.unfilled, rows["reason"][types == _UNFILLED])
-        _count(self.rejected, rows["reason"][types == _REJECTED])
-        settled = rows[types == _SETTLED]
-        for operator, earned in zip(
-            settled["operator"].tolist(), settled["earned"].tolist(), strict=True
-        ):
-            self.earned[operator] = self.earned.get(operator, 0) + earned
-        self.fees += sum(settled["cost"].tolist())
-        self.withheld += sum(settled["score"].tolist())
-        self.withheld += sum(rows["paid"][types == _RELEASED].tolist())
-        fills = rows[types == _FILL]
-        self.volume += sum(fills["price"].tolist())
-        self.contested += int(((fills["attributes"] >> er.CONTESTED_BIT) & 1).sum())
-        self._prices(fills)
-        self._turn(int(rows["at"][-1]))
-
-    def _prices(self, fills: NDArray[np.void]) -> None:
-        slots = fills["at"] // SLOT_NS
-        for slot in np.unique(slots).tolist():
+        matrix = rows.view(np.int64).reshape(-1, er.EVENT_WORDS)
+        types = np.zeros(len(EVENT_TYPES), np.int64)
+        reasons = np.zeros((2, _REASONS), np.int64)
+        sums = np.zeros(folding.SUMS, np.int64)
+        earned = np.zeros((int(matrix[:, _OPERATOR].max()) + 1, 2), np.int64)
+        seen = self._seen.view(np.uint8)
+        # The market's time only goes forward, so the rows of a slot follow one another.
+        slots = matrix[:, _AT] // SLOT_NS
+        ends = [*(np.flatnonzero(np.diff(slots)) + 1).tolist(), len(matrix)]
+        first = 0
+        for end in ends:
+            slot = int(slots[first])
             self._turn(slot * SLOT_NS)
-            now = fills[slots == slot]
-            attributes = now["attributes"]
-            # A price has at most 48 bits: times 1,000 it fits; tokens are at least one.
-            place = bucket(now["price"] * 1000 // (now["tokens_in"] + now["tokens_out"]))
-            band = (attributes >> er.BAND_SHIFT) & 15
-            country = (attributes >> er.COUNTRY_SHIFT) & 0xFFFF
-            np.add.at(self._bands[slot % SLOTS], (band, place), 1)
-            np.add.at(self._countries[slot % SLOTS], (country, place), 1)
-            self._seen[country] = True
+            folding.fold(
+                matrix[first:end], types, reasons, sums, earned, _BOUNDS,
+                self._bands[slot % SLOTS], self._countries[slot % SLOTS], seen,
+            )  # fmt: skip
+            first = end
+        self._take(types.tolist(), reasons, sums.tolist(), earned)
+
+    def _take(
+        self,
+        types: list[int],
+        reasons: NDArray[np.int64],
+        sums: list[int],
+        earned: NDArray[np.int64],
+    ) -> None:
+        for number, count in enumerate(types):
+            self.by_type[number] += count
+        for into, counts in ((self.unfilled, reasons[0]), (self.rejected, reasons[1])):
+            for reason in np.flatnonzero(counts).tolist():
+                into[reason] = into.get(reason, 0) + int(counts[reason])
+        self.volume += _whole(sums, folding.VOLUME)
+        self.fees += _whole(sums, folding.FEES)
+        self.withheld += _whole(sums, folding.WITHHELD) + _whole(sums, folding.RENT)
+        self.contested += sums[folding.CONTESTED]
+        if types[_SETTLED]:
+            for operator in np.flatnonzero(earned.any(axis=1)).tolist():
+                more = _whole(earned[operator].tolist(), 0)
+                self.earned[operator] = self.earned.get(operator, 0) + more
 
     def _turn(self, at_ns: int) -> None:
         """Forget what is older than the window that ends now."""
@@ -177,10 +195,9 @@ def _packed(countries: NDArray[np.int32]) -> list[tuple[int, bytes]]:
     return [(country, countries[:, country].tobytes()) for country in used]
 
 
-def _count(into: dict[int, int], reasons: NDArray[np.int64]) -> None:
-    numbers, counts = np.unique(reasons, return_counts=True)
-    for number, count in zip(numbers.tolist(), counts.tolist(), strict=True):
-        into[number] = into.get(number, 0) + count
+def _whole(parts: list[int], at: int) -> int:
+    """Put a sum's low and high part together."""
+    return parts[at] + (parts[at + 1] << folding.LOW_BITS)
 
 
 def _named(counts: dict[int, int], names: dict[int, str]) -> dict[str, int]:

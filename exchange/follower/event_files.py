@@ -192,6 +192,9 @@ def segments(folder: Path) -> list[int]:
 
 
 _LIBC: Final = ctypes.CDLL(None, use_errno=True)
+# So much of a file may wait in memory before the disk is given it: not so little that every moment's events
+# are a write of their own, nor so much that they become one of gigabytes.
+UNWRITTEN_BYTES_MAX: Final = 1 << 18
 _START_WRITE: Final = 2  # SYNC_FILE_RANGE_WRITE
 
 
@@ -221,6 +224,7 @@ class EventWriter:
         self._handle = -1
         self._offset = 0
         self._full = -1  # the segment before, until it is synced
+        self._given = 0  # up to where the disk was given this one
         self.end = 0
         self.next_seq = 1
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -234,7 +238,6 @@ class EventWriter:
         if self._handle < 0 or self._offset >= self._segment_bytes:
             self._open_segment(batch.begin)
         parts = [memoryview(part) for part in encode(self._market, batch) if len(part)]
-        begin = self._offset
         while parts:
             written = os.pwritev(self._handle, parts, self._offset)
             self._offset += written
@@ -242,7 +245,9 @@ class EventWriter:
                 written -= len(parts.pop(0))
             if parts:
                 parts[0] = parts[0][written:]
-        write_back(self._handle, begin, self._offset - begin)
+        if self._offset - self._given >= UNWRITTEN_BYTES_MAX:
+            write_back(self._handle, self._given, self._offset - self._given)
+            self._given = self._offset
         self.end = batch.end
         self.next_seq = batch.next_seq
 
@@ -272,7 +277,7 @@ class EventWriter:
         self._full = self._handle
         path = self._folder / segment_name(begin)
         self._handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        self._offset = 0
+        self._offset = self._given = 0
 
     def _recover(self) -> None:
         for begin in reversed(segments(self._folder)):

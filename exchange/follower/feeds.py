@@ -37,17 +37,17 @@ def tape(rows: NDArray[np.void]) -> tuple[int, NDArray[np.void]]:
 
     Fills are numbered 1, 2, … in order of the exchange, so the number shows any gap on the tape.
     """
-    fills = rows[rows["type"] == _FILL]
+    fills = np.flatnonzero(rows["type"] == _FILL)
     made = np.zeros(len(fills), TAPE_RECORD)
     if len(fills) == 0:
         return 0, made
     for name in _TAPE_COLUMNS:
-        made[name] = fills[name]
-    attributes = fills["attributes"]
+        made[name] = rows[name][fills]
+    attributes = rows["attributes"][fills]
     for name, (shift, mask) in _TAPE_PACKED.items():
         made[name] = (attributes >> shift) & mask
     made["country"] = _COUNTRIES[(attributes >> er.COUNTRY_SHIFT) & _COUNTRY_MASK]
-    return int(fills["fill"][0]), made
+    return int(rows["fill"][fills[0]]), made
 
 
 def capacity_class(slots: NDArray[np.int64]) -> NDArray[np.uint8]:

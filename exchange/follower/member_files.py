@@ -18,6 +18,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from exchange.follower.event_files import UNWRITTEN_BYTES_MAX, write_back
 from exchange.follower.redaction import ROLES, Copies
 from schemas.records import EVENT_RECORD
 
@@ -30,6 +31,7 @@ OPEN_FILES_MAX: Final = 4_096  # fewer where the system allows less
 
 Owner = tuple[str, int]  # role, handle
 _NOTHING: Final = np.zeros(0, EVENT_RECORD)
+_NONE: Final[dict[Owner, tuple[int, NDArray[np.void]]]] = {}
 
 
 class MemberFilesDamaged(Exception):
@@ -43,7 +45,9 @@ class MemberFiles:
         self._folder = folder
         self._market = market
         self._handles: OrderedDict[Owner, int] = OrderedDict()
-        self._unsynced: dict[Owner, None] = {}
+        self._unsynced: dict[Owner, int] = {}  # and from which byte on the disk was not given it
+        # What the last `append` of each role brought, still in memory: (events before them, events).
+        self._fresh: dict[str, dict[Owner, tuple[int, NDArray[np.void]]]] = {}
         self.counts: dict[Owner, int] = {}  # also the number of the member's last event
         self.news: dict[Owner, None] = {}  # who was appended to; for whoever sends them to clear
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -66,9 +70,11 @@ class MemberFiles:
                 else:
                     path.unlink()
         self.counts = dict(counts)
+        self._fresh.clear()
 
     def append(self, role: str, made: Copies) -> None:
         """Append each member's copies to its file, in the order in which they come."""
+        self._fresh[role] = {}
         if len(made.member) == 0:
             return
         member, records = made
@@ -82,6 +88,9 @@ class MemberFiles:
         count = min(limit, self.counts.get(owner, 0) - after)
         if count <= 0:
             return _NOTHING
+        before, fresh = self._fresh.get(owner[0], _NONE).get(owner, (after + 1, _NOTHING))
+        if after >= before:
+            return fresh[after - before : after - before + count]
         handle = self._handle(owner)
         data = os.pread(handle, count * RECORD_BYTES, HEAD_BYTES + after * RECORD_BYTES)
         assert len(data) == count * RECORD_BYTES
@@ -101,15 +110,20 @@ class MemberFiles:
     def _append(self, owner: Owner, records: NDArray[np.void]) -> None:
         handle = self._handle(owner)
         count = self.counts.get(owner, 0)
-        data = memoryview(records.tobytes())
+        data = np.ascontiguousarray(records).view(np.uint8).data
         offset = HEAD_BYTES + count * RECORD_BYTES
+        given = self._unsynced.get(owner, offset)
         while data:
             written = os.pwrite(handle, data, offset)
             data = data[written:]
             offset += written
         self.counts[owner] = count + len(records)
+        self._fresh[owner[0]][owner] = count, records
         self.news[owner] = None
-        self._unsynced[owner] = None
+        if offset - given > UNWRITTEN_BYTES_MAX:
+            write_back(handle, given, offset - given)
+            given = offset
+        self._unsynced[owner] = given
 
     def _path(self, owner: Owner) -> Path:
         return self._folder / f"{owner[0]}-{owner[1]:010d}.ev"

@@ -9,6 +9,8 @@ column of the row, shifted and masked, to some bytes of the record. What no move
 
 from typing import Final
 
+import numpy as np
+
 from matching_core import event_rows as er
 from matching_core.jit import Array, inner, kernel
 from schemas import records
@@ -18,6 +20,7 @@ OFFSET, BYTES, COLUMN, SHIFT, MASK, CONTESTED_ONLY = range(6)
 MOVE_WORDS: Final = 6
 ALL_BITS: Final = -1
 
+assert records.EVENT_RECORD.itemsize % 8 == 0
 _TYPE: Final = er.COLUMNS.index("type")
 _ATTRIBUTES: Final = er.COLUMNS.index("attributes")
 _FILL: Final = records.EVENT_TYPES.index("fill")
@@ -44,16 +47,23 @@ def place_copies(rows: Array, role_column: int, spans: Array, starts: Array) -> 
 
 
 @inner
-def _move(row: Array, moves: Array, first: int, end: int, copy: Array) -> None:
-    """Fill one copy, uint8[bytes] of zeros."""
+def _move(
+    row: Array, moves: Array, first: int, end: int, words: Array, halves: Array, copy: Array
+) -> None:
+    """Fill one copy, uint8[bytes] of zeros, which `words` and `halves` see by eight and four bytes."""
     for number in range(first, end):
         move = moves[number]
         if move[CONTESTED_ONLY] == 1 and (row[_ATTRIBUTES] >> er.CONTESTED_BIT) & 1 == 0:
             continue
         value = (row[move[COLUMN]] >> move[SHIFT]) & move[MASK]
         offset = move[OFFSET]
-        for octet in range(move[BYTES]):
-            copy[offset + octet] = (value >> (8 * octet)) & 255
+        if move[BYTES] == 8 and offset & 7 == 0:
+            words[offset >> 3] = value
+        elif move[BYTES] == 4 and offset & 3 == 0:
+            halves[offset >> 2] = value
+        else:
+            for octet in range(move[BYTES]):
+                copy[offset + octet] = (value >> (8 * octet)) & 255
 
 
 @kernel
@@ -70,8 +80,9 @@ def write_copies(
         tokens: uint8[fills, 60] of all fills of `rows` in order; or none, where none is told.
         token_offset: where a copy carries it.
         members: int64[copies], filled: whose each is.
-        copies: uint8[copies, bytes], zeros, filled.
+        copies: uint8[copies, bytes], zeros, filled; whole words, so that they begin with one.
     """
+    words, halves = copies.view(np.int64), copies.view(np.int32)
     fills = 0
     for place in range(rows.shape[0]):
         row = rows[place]
@@ -80,7 +91,8 @@ def write_copies(
             at = next_place[member]
             next_place[member] += 1
             members[at] = member
-            _move(row, moves, spans[kind, 0], spans[kind, 1], copies[at])
+            first, end = spans[kind, 0], spans[kind, 1]
+            _move(row, moves, first, end, words[at], halves[at], copies[at])
             if kind == _FILL and tokens.shape[0] > 0:
                 for octet in range(_TOKEN_BYTES):
                     copies[at, token_offset + octet] = tokens[fills, octet]
