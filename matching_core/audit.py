@@ -20,7 +20,7 @@ from matching_core.kernels.hopes import (
     peer_bit,
 )
 from matching_core.kernels.rules import CAPABILITY, COLD
-from matching_core.kernels.stages import KNOWN_STAGES, KNOWN_VERSION, PASSES
+from matching_core.kernels.stages import KNOWN_OF_ALL, KNOWN_OF_FAILING, PASSES
 from matching_core.kernels.wheel import IN_HEAP, TICK
 from matching_core.kernels.words import NOBODY, campaign_fails, word_of_offer
 from matching_core.rows import in_flight, offer_words, open_rows, resting_rows
@@ -408,15 +408,19 @@ def _check_stages(columns: Columns) -> None:
     """What a campaign says of how far offers come holds for all that were there when it was found out."""
     campaigns, shelves = columns[k.CAMPAIGNS], columns[k.SHELVES]
     spots = columns.narrow(k.OFFERS)[:, k.OFFER_SPOT]
-    for campaign in np.flatnonzero(campaigns[:, KNOWN_VERSION]).tolist():
+    for campaign, known_at in itertools.product(
+        np.flatnonzero(campaigns[:, k.CAMPAIGN_STANDING]).tolist(), (KNOWN_OF_ALL, KNOWN_OF_FAILING)
+    ):
         row = campaigns[campaign]
+        version, most = divmod(int(row[known_at]), 32)
         models = row[k.CAMPAIGN_MODELS :][: row[k.CAMPAIGN_MODEL_COUNT]]
-        for offer in _standing(columns).tolist():
+        for offer in _standing(columns).tolist() if version else ():
             shelf, place = divmod(int(spots[offer]), k.SHELF_PLACES)
             fresh = _bit(shelves[shelf, k.SHELF_FRESH :].view(np.uint64), place)
-            is_later = shelves[shelf, k.SHELF_VERSION] >> 1 > row[KNOWN_VERSION]
+            is_later = shelves[shelf, k.SHELF_VERSION] >> 1 > version
             if columns.narrow(k.ASKS)[offer, k.ASK_MODEL] in models and not fresh and not is_later:
-                assert int(row[KNOWN_STAGES]) >> _stage(columns, campaign, offer) & 1
+                stage = _stage(columns, campaign, offer)
+                assert stage <= most or (stage == PASSES and known_at == KNOWN_OF_FAILING)
 
 
 def _stage(columns: Columns, campaign: int, offer: int) -> int:

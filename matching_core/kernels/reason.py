@@ -41,12 +41,12 @@ from matching_core.kernels.rules import (
 )
 from matching_core.kernels.search import ask_for, is_near, near_of
 from matching_core.kernels.stages import (
+    KNOWN_OF_ALL,
+    KNOWN_OF_FAILING,
     KNOWN_OFFER,
-    KNOWN_STAGES,
-    PASSES,
+    most_of,
     none_passes,
-    stages_of,
-    were_misleading,
+    was_misleading,
 )
 from matching_core.kernels.views import admitted, ensure_view, view_range
 from matching_core.kernels.words import forbidden, passing
@@ -71,16 +71,13 @@ def hopeless(s: Array) -> bool:
 @inner
 def reason_of(s: Array) -> int:
     """Return the furthest rule that any live offer of the bid in row 0 came to before it failed."""
-    campaigns = table(s, c.CAMPAIGNS, c.CAMPAIGN_ROW)
-    campaign = table(s, c.RESTS_TABLE, c.REST_ROW)[0, c.REST_CAMPAIGN]
-    if not none_passes(s):
-        furthest = furthest_admitted(s)
-        if furthest > CONTRACT:
-            return furthest
-        stages_of(s)
-        if (campaigns[campaign, KNOWN_STAGES] >> PASSES) & 1:
-            were_misleading(s, campaign)
-    return furthest_standing(s, campaigns[campaign, KNOWN_STAGES])
+    if none_passes(s):
+        return furthest_standing(s, KNOWN_OF_ALL)
+    furthest = furthest_admitted(s)
+    if furthest > CONTRACT:
+        return furthest
+    was_misleading(s, table(s, c.RESTS_TABLE, c.REST_ROW)[0, c.REST_CAMPAIGN], KNOWN_OF_ALL)
+    return furthest_standing(s, KNOWN_OF_FAILING)
 
 
 # ----------------------------------------------------------------------------- lanes and sites
@@ -237,8 +234,11 @@ def furthest_admitted(s: Array) -> int:
 
 
 @inner
-def furthest_standing(s: Array, stages: int) -> int:
-    """Return the furthest rule that any live offer fails, when none passes all up to the contract."""
+def furthest_standing(s: Array, known_at: int) -> int:
+    """Return the furthest rule that any live offer fails, when none passes all up to the contract.
+
+    `known_at`: what is known of the most that can be (stages.py).
+    """
     campaigns = table(s, c.CAMPAIGNS, c.CAMPAIGN_ROW)
     lanes = table(s, c.LANES, c.LANE_WORDS)
     directory = table(s, c.DIRECTORY, c.ENTRY_ROW)
@@ -247,7 +247,7 @@ def furthest_standing(s: Array, stages: int) -> int:
     rows = small_table(s, c.SHELF_OFFERS, c.SHELF_PLACES)
     sites = small_table(s, c.SHELF_SITES, c.SHELF_PLACES)
     campaign = table(s, c.RESTS_TABLE, c.REST_ROW)[0, c.REST_CAMPAIGN]
-    stage = most_of(s, campaign, stages)
+    stage = bound_of(s, campaign, most_of(s, known_at))
     if stage_of_known(s, campaign) == stage:
         return stage
     furthest = NO_MODEL
@@ -276,17 +276,18 @@ def furthest_standing(s: Array, stages: int) -> int:
                     if furthest >= stage:
                         return furthest
                     left &= passing(words, shelf, board, forbidden(s, 0, furthest))
-    were_misleading(s, campaign)
+    was_misleading(s, campaign, known_at)
     return furthest
 
 
 @inner
-def most_of(s: Array, campaign: int, stages: int) -> int:
-    """Return the furthest rule, up to the contract, that the bid in row 0 may come to by its stages."""
+def bound_of(s: Array, campaign: int, stage: int) -> int:
+    """Return the furthest rule up to the contract that the bid in row 0 may come to.
+
+    `stage`: the most that offers come to when slots and its adapter are left out.
+    """
     campaigns = table(s, c.CAMPAIGNS, c.CAMPAIGN_ROW)
-    stage = CONTRACT
-    while stage > NO_CAPACITY and (stages >> stage) & 1 == 0:
-        stage -= 1
+    stage = max(stage, NO_CAPACITY)
     adapter = table(s, c.RESTS_TABLE, c.REST_ROW)[0, c.REST_ADAPTER]
     if adapter == 0:
         return stage

@@ -1,12 +1,16 @@
-"""How far the offers of a campaign's models come by what it always asks: rules 3 to 15, as bits.
+"""How far offers come by what a campaign always asks, rules 3 to 15: the most that any of them does.
 
-    CAMPAIGNS[campaign]   … │ stages │ version │ version when all was looked at │ an offer
+    CAMPAIGNS[campaign]   … │ of all offers │ of those that fail something up to the contract │ an offer
+                              each: the most, up to which version, and since which
 
-Bit n of the stages: some offer fails rule n first; bit PASSES: some passes all of them. Slots, halts,
-deals and the bid's adapter are left out, for they come and go: what is said is the most that could
-be. It is known up to a version: a shelf whose version is later has changed since and is looked at once
-more, and so are the offers that are fresh (index.py), so a book at rest costs a glance at each shelf.
-An offer that goes leaves its bit; all is looked at again when that misled and versions went on.
+Slots, halts, deals and the bid's adapter are left out, for they come and go: what is said is the most
+that could be, PASSES where an offer fails none of these rules. It is known up to a version: a shelf whose
+version is later has changed since and is looked at once more, and so are the offers that are fresh
+(index.py); all others need no look. What is looked at is asked only whether something there comes
+further: by the words, 64 offers at a time, and for those that are left by their sites.
+
+An offer that goes may leave the most too high. When a bid found that nothing live comes as far,
+and enough of the book has changed since all was looked at, all is looked at again.
 The offer is one that came furthest when that was last asked.
 """
 
@@ -28,108 +32,114 @@ from matching_core.kernels.index import look_at_fresh
 from matching_core.kernels.rules import CAPABILITY, COLD, CONTRACT
 from matching_core.kernels.words import forbidden_by, passing
 
-KNOWN_STAGES, KNOWN_VERSION, KNOWN_PROVEN, KNOWN_OFFER = range(60, 64)
+# Words of a campaign. The first of each pair: 32 × version + the most; 0 when nothing is known.
+KNOWN_OF_ALL, KNOWN_OF_FAILING, KNOWN_OFFER = 59, 61, 63
+_SINCE = 1  # of a pair: the version when all was looked at
+_MOST = 31
 PASSES = CONTRACT + 1
 _AHEAD = 6  # shelves whose lines are asked for
 _PATIENCE = 64  # versions of shelves that go by before all is looked at again
 _ZERO = np.uint64(0)
 _ONE = np.uint64(1)
-assert c.CAMPAIGN_SOVEREIGNTY + c.COUNTRY_WORDS <= KNOWN_STAGES
+assert c.CAMPAIGN_SOVEREIGNTY + c.COUNTRY_WORDS <= KNOWN_OF_ALL
 assert KNOWN_OFFER < c.CAMPAIGN_ROW
+assert PASSES <= _MOST
 
 
 @inner
 def forget_stages(s: Array, campaign: int) -> None:
-    """Let all offers be looked at when a campaign's stages are next asked for."""
+    """Let all offers be looked at when it is next asked how far a campaign's come."""
     campaigns = table(s, c.CAMPAIGNS, c.CAMPAIGN_ROW)
-    campaigns[campaign, KNOWN_VERSION] = 0
+    campaigns[campaign, KNOWN_OF_ALL] = 0
+    campaigns[campaign, KNOWN_OF_FAILING] = 0
 
 
 @inner
-def stages_among(s: Array, campaign: int, shelf: int, board: int, left: np.uint64) -> int:
-    """Return the stages of some offers of a board, as bits."""
-    words = bits_table(s, c.WORDS, c.SHELF_PLACES)
-    sites = small_table(s, c.SHELF_SITES, c.SHELF_PLACES)
-    site_rules = byte_table(s, c.SITE_RULES, s[c.SITE_CAPACITY])
-    found = 0
-    suits = left & passing(words, shelf, board, forbidden_by(s, campaign, COLD))
-    if suits != left:
-        found |= 1 << COLD
-    left = suits
-    while left != _ZERO:
-        bit = lowest_bit(left)
-        left &= left - _ONE
-        rule = i64(site_rules[campaign, i64(sites[shelf, c.BOARD * board + bit])])
-        found |= 1 << rule
-        suits &= ~(np.uint64(rule != 0) << np.uint64(bit))
-    found &= ~1  # no rule is rule 0
-    for rule in range(CAPABILITY, CONTRACT + 1):
-        if suits == _ZERO:
-            return found
-        passed = suits & passing(words, shelf, board, forbidden_by(s, campaign, rule))
-        if passed != suits:
-            found |= 1 << rule
-        suits = passed
-    if suits != _ZERO:
-        found |= 1 << PASSES
-    return found
+def stage_at(s: Array, campaign: int, shelf: int, place: int) -> int:
+    """Return the first of rules 3 to 15 that the offer in a place fails, or PASSES."""
+    word = bits_table(s, c.WORDS, c.SHELF_PLACES)[shelf, place]
+    if word & forbidden_by(s, campaign, COLD) != _ZERO:
+        return COLD
+    site = i64(small_table(s, c.SHELF_SITES, c.SHELF_PLACES)[shelf, place])
+    stage = i64(byte_table(s, c.SITE_RULES, s[c.SITE_CAPACITY])[campaign, site])
+    if stage == 0:
+        stage = CAPABILITY
+        while stage < PASSES and word & forbidden_by(s, campaign, stage) == _ZERO:
+            stage += 1
+    return stage
 
 
 @inner
-def stages_on(s: Array, campaign: int, shelf: int) -> int:
-    """Return the stages of all offers of a shelf, as bits."""
-    bits = bits_table(s, c.SHELVES, c.SHELF_ROW)
-    found = 0
-    for board in range(c.BOARDS):
-        if bits[shelf, c.SHELF_TAKEN + board] != _ZERO:
-            found |= stages_among(s, campaign, shelf, board, bits[shelf, c.SHELF_TAKEN + board])
-    return found
+def further_on(s: Array, campaign: int, shelf: int, fresh: bool, most: int, limit: int) -> int:
+    """Return the most that offers of a shelf come to, up to `limit`, if it is more than `most`; else that.
 
-
-@inner
-def stages_of_fresh(s: Array, campaign: int, shelf: int) -> int:
-    """Return the stages of the offers of a shelf that are fresh, as bits: few, so one by one."""
+    `fresh`: only those that are fresh. Offers beyond the limit are left out.
+    """
     bits = bits_table(s, c.SHELVES, c.SHELF_ROW)
     words = bits_table(s, c.WORDS, c.SHELF_PLACES)
     sites = small_table(s, c.SHELF_SITES, c.SHELF_PLACES)
     site_rules = byte_table(s, c.SITE_RULES, s[c.SITE_CAPACITY])
-    found = 0
     for board in range(c.BOARDS):
-        left = bits[shelf, c.SHELF_TAKEN + board] & bits[shelf, c.SHELF_FRESH + board]
+        left = bits[shelf, c.SHELF_TAKEN + board]
+        if fresh:
+            left &= bits[shelf, c.SHELF_FRESH + board]
+        if left == _ZERO:
+            continue
+        if not fresh:
+            left &= passing(words, shelf, board, forbidden_by(s, campaign, most))
         while left != _ZERO:
             place = c.BOARD * board + lowest_bit(left)
             left &= left - _ONE
-            word = words[shelf, place]
-            stage = i64(site_rules[campaign, i64(sites[shelf, place])])
-            if word & forbidden_by(s, campaign, COLD) != _ZERO:
-                stage = COLD
-            elif stage == 0:
-                stage = CAPABILITY
-                while stage < PASSES and word & forbidden_by(s, campaign, stage) == _ZERO:
-                    stage += 1
-            found |= 1 << stage
-    return found
+            by_site = i64(site_rules[campaign, i64(sites[shelf, place])])
+            if by_site != 0 and by_site <= most:
+                continue
+            stage = stage_at(s, campaign, shelf, place)
+            if most < stage <= limit:
+                most = stage
+                if most == limit:
+                    return most
+                if not fresh:
+                    left &= passing(words, shelf, board, forbidden_by(s, campaign, most))
+    return most
 
 
 @inner
-def stages_of(s: Array) -> int:
-    """Return the stages of all offers of the models of the campaign that bids in row 0, as bits."""
+def most_by_sites(s: Array, campaign: int) -> int:
+    """Return the most that offers may come to by the rules of the sites that there are."""
+    site_rules = byte_table(s, c.SITE_RULES, s[c.SITE_CAPACITY])
+    most = COLD
+    for site in range(1, s[c.SITE_COUNT] + 1):
+        if site_rules[campaign, site] == 0:
+            return PASSES
+        most = max(most, i64(site_rules[campaign, site]))
+    return most
+
+
+@inner
+def most_of(s: Array, known_at: int) -> int:
+    """Return the most that offers of the models of the campaign that bids in row 0 come to.
+
+    `known_at`: KNOWN_OF_ALL, or KNOWN_OF_FAILING for those that do not pass.
+    """
     campaigns = table(s, c.CAMPAIGNS, c.CAMPAIGN_ROW)
     lanes = table(s, c.LANES, c.LANE_WORDS)
     directory = table(s, c.DIRECTORY, c.ENTRY_ROW)
     shelves = table(s, c.SHELVES, c.SHELF_ROW)
     campaign = table(s, c.RESTS_TABLE, c.REST_ROW)[0, c.REST_CAMPAIGN]
-    known = campaigns[campaign, KNOWN_VERSION]
+    limit = PASSES if known_at == KNOWN_OF_ALL else CONTRACT
+    known = campaigns[campaign, known_at] >> 5
+    most = campaigns[campaign, known_at] & _MOST
     if known == 0:
-        campaigns[campaign, KNOWN_STAGES] = 0
-        campaigns[campaign, KNOWN_PROVEN] = s[c.VERSIONS]
-    found = campaigns[campaign, KNOWN_STAGES]
+        campaigns[campaign, known_at + _SINCE] = s[c.VERSIONS]
+        limit = min(limit, most_by_sites(s, campaign))
     for number in range(c.LANES_PER_MODEL * campaigns[campaign, c.CAMPAIGN_MODEL_COUNT]):
         model = campaigns[campaign, c.CAMPAIGN_MODELS + number // c.LANES_PER_MODEL]
         lane = c.LANES_PER_MODEL * model + number % c.LANES_PER_MODEL
         first = lanes[lane, c.LANE_FIRST]
         end = first + lanes[lane, c.LANE_COUNT]
         for entry in range(first, end):
+            if most >= limit:
+                break
             if entry + _AHEAD < end:
                 ahead = directory[entry + _AHEAD, c.ENTRY_SHELF] & 0xFFFFFFFF
                 prefetch(s, c.SHELVES, 8 * c.SHELF_ROW * ahead)
@@ -137,32 +147,29 @@ def stages_of(s: Array) -> int:
             if shelves[shelf, c.SHELF_VERSION] & 1:
                 look_at_fresh(s, shelf)
             if shelves[shelf, c.SHELF_VERSION] >> 1 > known:
-                found |= stages_on(s, campaign, shelf)
+                most = further_on(s, campaign, shelf, False, most, limit)
             elif shelves[shelf, c.SHELF_VERSION] & 1:
-                found |= stages_of_fresh(s, campaign, shelf)
-    campaigns[campaign, KNOWN_STAGES] = found
-    campaigns[campaign, KNOWN_VERSION] = s[c.VERSIONS]
-    return i64(found)
+                most = further_on(s, campaign, shelf, True, most, limit)
+    campaigns[campaign, known_at] = (s[c.VERSIONS] << 5) | most
+    return i64(most)
 
 
 @inner
-def were_misleading(s: Array, campaign: int) -> None:
-    """Note that no offer came as far as the stages said, which may be because those that did went."""
+def was_misleading(s: Array, campaign: int, known_at: int) -> None:
+    """Note that no live offer came as far as was said, which may be because those that did went."""
     campaigns = table(s, c.CAMPAIGNS, c.CAMPAIGN_ROW)
-    if s[c.VERSIONS] >= campaigns[campaign, KNOWN_PROVEN] + _PATIENCE:
-        forget_stages(s, campaign)
+    if s[c.VERSIONS] >= campaigns[campaign, known_at + _SINCE] + _PATIENCE:
+        campaigns[campaign, known_at] = 0
 
 
 @inner
 def none_passes(s: Array) -> bool:
-    """Tell whether it is known that no offer passes what the campaign of the bid in row 0 always asks.
+    """Tell whether no offer passes what the campaign of the bid in row 0 always asks.
 
-    Nothing is found out for this question: it is for every bid, and most find something.
+    It is asked for every bid: of a campaign that has offers which pass, that costs a glance.
     """
     campaigns = table(s, c.CAMPAIGNS, c.CAMPAIGN_ROW)
     campaign = table(s, c.RESTS_TABLE, c.REST_ROW)[0, c.REST_CAMPAIGN]
-    if campaigns[campaign, KNOWN_VERSION] == 0:
+    if campaigns[campaign, KNOWN_OF_ALL] & _MOST == PASSES:
         return False
-    if (campaigns[campaign, KNOWN_STAGES] >> PASSES) & 1 != 0:
-        return False
-    return (stages_of(s) >> PASSES) & 1 == 0
+    return most_of(s, KNOWN_OF_ALL) != PASSES
