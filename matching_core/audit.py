@@ -13,6 +13,7 @@ from matching_core.kernels.campaigns import rule_of
 from matching_core.kernels.entry import find
 from matching_core.kernels.hopes import (
     LANE_CONTEXT,
+    LANE_KINDS,
     LANE_NARROW,
     LANE_QUICKNESS,
     LANE_SPEED,
@@ -22,7 +23,14 @@ from matching_core.kernels.hopes import (
 from matching_core.kernels.rules import CAPABILITY, COLD
 from matching_core.kernels.stages import KNOWN_OF_ALL, KNOWN_OF_FAILING, PASSES
 from matching_core.kernels.wheel import IN_HEAP, TICK
-from matching_core.kernels.words import NOBODY, campaign_fails, word_of_offer
+from matching_core.kernels.words import (
+    CONTRACT_BIT,
+    LACKS_BIT,
+    NOBODY,
+    PRECISION_BIT,
+    campaign_fails,
+    word_of_offer,
+)
 from matching_core.rows import in_flight, offer_words, open_rows, resting_rows
 from matching_core.tables import Columns
 from schemas import limits, lists
@@ -398,6 +406,15 @@ def _check_lanes(columns: Columns) -> None:
         assert lane[LANE_SPEED] >= line[k.ASK_SPEED]
         assert lane[LANE_CONTEXT] >= line[k.ASK_CONTEXT]
         assert lane[LANE_QUICKNESS] >= SLOWEST - line[k.ASK_TTFT]
+        kinds = int(lane.view(np.uint64)[LANE_KINDS])
+        for bit, value in zip(
+            (0, PRECISION_BIT, CONTRACT_BIT),
+            int(line[k.ASK_ATTRIBUTES]).to_bytes(4, "little", signed=True),
+            strict=False,
+        ):
+            assert kinds >> bit + value & 1
+        has = int(line[k.ASK_ATTRIBUTES]) >> k.CAPABILITIES_SHIFT & 255
+        assert kinds >> LACKS_BIT & has == has
     bits = columns[k.NEAR][: k.BANDS].reshape(-1)
     for row in columns[k.SITES][1 : s[k.SITE_COUNT] + 1]:
         for asn in columns[k.ASNS][row[k.SITE_ASN_FIRST] :][: row[k.SITE_ASN_COUNT], 0]:

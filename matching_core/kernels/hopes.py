@@ -1,9 +1,9 @@
 """What nothing in a lane can do, known before any offer is looked at: bids without hope are not searched.
 
-    LANES[lane]       … │ most tokens a second │ longest context │ least time to the first token
+    LANES[lane]       … │ kinds that there are │ most tokens a second │ longest context │ least time to the first token
     NEAR, no metro    a bit for every network that some site peers with: a Bloom filter of one hash
 
-All of it errs on one side. A lane's three numbers hold for every offer in it; one that comes or reports
+All of it errs on one side. What is said of a lane holds for every offer in it; one that comes or reports
 widens them, one that goes leaves them, until the lane is empty or a bid had to look at very many offers
 in vain (`tighten`). A network's bit stays when the last site that peers with it does not any more.
 """
@@ -12,18 +12,33 @@ import numpy as np
 
 from matching_core import columns as c
 from matching_core.jit import Array, bits_table, i64, inner, kernel, lowest_bit, small_table, table
-from matching_core.kernels.rules import CONTEXT, PEERING, PRICE, SPEED
+from matching_core.kernels.rules import (
+    CAPABILITY,
+    CONTEXT,
+    CONTRACT,
+    HARDWARE,
+    PEERING,
+    PRECISION,
+    PRICE,
+    SPEED,
+)
 from matching_core.kernels.shelves import lane_of
+from matching_core.kernels.words import CONTRACT_BIT, LACKS_BIT, PRECISION_BIT, word_of
 from schemas import limits
 
 # Words of 32 bits in a row of LANES. QUICKNESS is what the time to the first token is below SLOWEST.
 LANE_NARROW = 2 * c.LANE_WORDS
 LANE_SPEED, LANE_CONTEXT, LANE_QUICKNESS = 12, 13, 14
 SLOWEST = 1 << 30
+LANE_KINDS = (
+    5  # a word of 64: of hardware, precision, contract, capabilities those that some offer has
+)
 _HASH = 0x5851F42D  # odd, below 2^31: times 32 bits it stays in int64
+_LACKS = np.uint64(255 << LACKS_BIT)
 _ZERO = np.uint64(0)
 _ONE = np.uint64(1)
-assert 2 * c.LANE_FREE + 1 < LANE_SPEED
+assert c.LANE_FREE < LANE_KINDS
+assert 2 * LANE_KINDS + 1 < LANE_SPEED
 assert limits.LATENCY_US_MAX < SLOWEST
 
 
@@ -45,6 +60,34 @@ def note_offer(s: Array, offer: int) -> None:
     if table(s, c.LANES, c.LANE_WORDS)[lane, c.LANE_COUNT] == 0:
         forget_lane(s, lane)
     widen_lane(s, lane, offer)
+    widen_kinds(s, lane, offer)
+
+
+@inner
+def widen_kinds(s: Array, lane: int, offer: int) -> None:
+    """Let what is said of the kinds in a lane hold for one more offer."""
+    kinds = bits_table(s, c.LANES, c.LANE_WORDS)
+    kinds[lane, LANE_KINDS] |= word_of(s, offer) ^ _LACKS  # what it lacks becomes what it has
+
+
+@inner
+def lane_kinds(s: Array, campaign: int, lane: int) -> int:
+    """Return the first of rules 12 to 15 that every offer in a lane fails, else the one after them."""
+    kinds = bits_table(s, c.LANES, c.LANE_WORDS)[lane, LANE_KINDS]
+    campaigns = table(s, c.CAMPAIGNS, c.CAMPAIGN_ROW)
+    wanted = np.uint64(campaigns[campaign, c.CAMPAIGN_CAPABILITIES])
+    if (kinds >> np.uint64(LACKS_BIT)) & wanted != wanted:
+        return CAPABILITY
+    allowed = np.uint64(campaigns[campaign, c.CAMPAIGN_HARDWARE])
+    if allowed != _ZERO and kinds & allowed == _ZERO:
+        return HARDWARE
+    allowed = np.uint64(campaigns[campaign, c.CAMPAIGN_PRECISIONS])
+    if allowed != _ZERO and (kinds >> np.uint64(PRECISION_BIT)) & allowed == _ZERO:
+        return PRECISION
+    allowed = np.uint64(campaigns[campaign, c.CAMPAIGN_CONTRACTS])
+    if allowed != _ZERO and (kinds >> np.uint64(CONTRACT_BIT)) & allowed == _ZERO:
+        return CONTRACT
+    return CONTRACT + 1
 
 
 @inner
@@ -58,6 +101,7 @@ def forget_lane(s: Array, lane: int) -> None:
     """Say of a lane what holds when nothing is in it."""
     lanes = small_table(s, c.LANES, LANE_NARROW)
     lanes[lane, LANE_SPEED] = lanes[lane, LANE_CONTEXT] = lanes[lane, LANE_QUICKNESS] = 0
+    table(s, c.LANES, c.LANE_WORDS)[lane, LANE_KINDS] = 0
 
 
 @inner
@@ -74,7 +118,9 @@ def tighten(s: Array, lane: int) -> None:
         for board in range(c.BOARDS):
             left = bits[shelf, c.SHELF_TAKEN + board]
             while left != _ZERO:
-                widen_lane(s, lane, i64(rows[shelf, c.BOARD * board + lowest_bit(left)]))
+                offer = i64(rows[shelf, c.BOARD * board + lowest_bit(left)])
+                widen_lane(s, lane, offer)
+                widen_kinds(s, lane, offer)
                 left &= left - _ONE
 
 

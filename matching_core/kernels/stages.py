@@ -28,6 +28,7 @@ from matching_core.jit import (
     small_table,
     table,
 )
+from matching_core.kernels.hopes import lane_kinds
 from matching_core.kernels.index import look_at_fresh
 from matching_core.kernels.rules import CAPABILITY, COLD, CONTRACT
 from matching_core.kernels.words import forbidden_by, passing
@@ -85,12 +86,18 @@ def further_on(s: Array, campaign: int, shelf: int, fresh: bool, most: int, limi
             left &= bits[shelf, c.SHELF_FRESH + board]
         if left == _ZERO:
             continue
+        beyond = _ZERO  # what passes if its site does
         if not fresh:
             left &= passing(words, shelf, board, forbidden_by(s, campaign, most))
+            if limit < PASSES:
+                beyond = passing(words, shelf, board, forbidden_by(s, campaign, CONTRACT))
         while left != _ZERO:
-            place = c.BOARD * board + lowest_bit(left)
+            bit = lowest_bit(left)
+            place = c.BOARD * board + bit
             left &= left - _ONE
             by_site = i64(site_rules[campaign, i64(sites[shelf, place])])
+            if by_site == 0 and (beyond >> np.uint64(bit)) & _ONE != _ZERO:
+                continue
             if by_site != 0 and by_site <= most:
                 continue
             stage = stage_at(s, campaign, shelf, place)
@@ -116,6 +123,20 @@ def most_by_sites(s: Array, campaign: int) -> int:
 
 
 @inner
+def most_by_kinds(s: Array, campaign: int) -> int:
+    """Return the most that offers may come to by what there is in a campaign's lanes at all."""
+    campaigns = table(s, c.CAMPAIGNS, c.CAMPAIGN_ROW)
+    lanes = table(s, c.LANES, c.LANE_WORDS)
+    most = COLD
+    for number in range(c.LANES_PER_MODEL * campaigns[campaign, c.CAMPAIGN_MODEL_COUNT]):
+        model = campaigns[campaign, c.CAMPAIGN_MODELS + number // c.LANES_PER_MODEL]
+        lane = c.LANES_PER_MODEL * model + number % c.LANES_PER_MODEL
+        if lanes[lane, c.LANE_COUNT] != 0:
+            most = max(most, lane_kinds(s, campaign, lane))
+    return most
+
+
+@inner
 def most_of(s: Array, known_at: int) -> int:
     """Return the most that offers of the models of the campaign that bids in row 0 come to.
 
@@ -131,7 +152,7 @@ def most_of(s: Array, known_at: int) -> int:
     most = campaigns[campaign, known_at] & _MOST
     if known == 0:
         campaigns[campaign, known_at + _SINCE] = s[c.VERSIONS]
-        limit = min(limit, most_by_sites(s, campaign))
+        limit = min(limit, most_by_sites(s, campaign), most_by_kinds(s, campaign))
     for number in range(c.LANES_PER_MODEL * campaigns[campaign, c.CAMPAIGN_MODEL_COUNT]):
         model = campaigns[campaign, c.CAMPAIGN_MODELS + number // c.LANES_PER_MODEL]
         lane = c.LANES_PER_MODEL * model + number % c.LANES_PER_MODEL
