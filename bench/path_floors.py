@@ -24,7 +24,9 @@ SYNC_BYTES: Final = (
 FILE_BYTES: Final = 8 << 20
 REQUEST_BYTES: Final = HEADER_BYTES + BID_RECORD.itemsize
 REPLY_BYTES: Final = 2 * HEADER_BYTES + STATUS_RECORD.itemsize + FILL_RECORD.itemsize
-EVERY_S: Final = 0.002  # as idle as the exchange is when its latency at idle is taken
+# As far apart as bids are when the latency at idle is taken: a core that rested longer is slower to wake,
+# and a file whose time changed since the last sync (every 4 ms here) has more to write.
+EVERY_S: Final = 0.005
 
 
 def sync_us(folder: Path, count: int) -> np.ndarray:

@@ -29,7 +29,7 @@ CATCH_UP_S: Final = 120.0
 FRAMES: Final = (1, 16, 256)
 WINDOW: Final = {1: 128, 16: 32, 256: 8}  # frames under way per session: some 15,000 bids together
 LOAD: Final = 0.6
-IDLE_PER_S: Final = 200.0
+IDLE_PER_S: Final = 1 / floors.EVERY_S
 
 
 def measure(folder: Path, offers: int, sites: int, seconds: float) -> dict[str, Any]:

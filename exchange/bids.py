@@ -37,6 +37,8 @@ _HEADER: Final = struct.Struct(
 _QUANTITY: Final = struct.Struct("<52xH10x")
 _FEW: Final = 16  # up to so many records a struct is faster than a column
 _ARENA_RECORDS: Final = 16_384
+_ARENA_FRAMES: Final = 1_024
+_FRAME: Final = struct.Struct(f"={admit.FRAME_WORDS}q")
 assert BID_RECORD.fields is not None
 assert BID_RECORD.fields["quantity"][1] == 52
 assert _QUANTITY.size == _BYTES
@@ -53,6 +55,25 @@ class Taken(NamedTuple):
     numbers: int
 
 
+class Judged(NamedTuple):
+    """What `admit_bids` writes for so many records, uninitialised."""
+
+    codes: NDArray[np.int64]
+    batch: NDArray[np.int64]
+    senders: NDArray[np.int64]
+    origin: NDArray[np.int64]
+    runs: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, total: int) -> "Judged":
+        """Make room."""
+        return cls(
+            np.empty(total, np.int64), np.empty((total, _WORDS), np.int64),
+            np.empty((total, 2), np.int64), np.empty(total, np.int64),
+            np.empty((total, admit.RUN_WORDS), np.int64),
+        )  # fmt: skip
+
+
 class Bids:
     """Takes frames of bids until `number` is called."""
 
@@ -61,8 +82,8 @@ class Bids:
         self._gate = gate
         self._arena: NDArray[np.uint8] = np.zeros((_ARENA_RECORDS, _BYTES), np.uint8)
         self._bytes = self._arena.reshape(-1).data
+        self._frames: NDArray[np.int64] = np.zeros((_ARENA_FRAMES, admit.FRAME_WORDS), np.int64)
         self._taken: list[Taken] = []
-        self._columns: list[int] = []
         self.records = 0
 
     def __bool__(self) -> bool:
@@ -101,34 +122,38 @@ class Bids:
         if self.records > len(self._arena):
             self._grow()
         self._bytes[start * _BYTES : self.records * _BYTES] = buffer[HEADER_BYTES:]
+        place = len(self._taken)
+        if place == len(self._frames):
+            self._frames = np.concatenate([self._frames, self._frames])
+        _FRAME.pack_into(
+            self._frames.data, place * _FRAME.size, count, first, member, agent.number, agent.index,
+            session.epoch, version,
+        )  # fmt: skip
         self._taken.append(Taken(desk, peer, session.epoch, first, count))
-        self._columns += (count, first, member, agent.number, agent.index, session.epoch, version)
         # A bid of no units is refused for its field; it took a message's place all the same.
         return units or count
 
     def number(self, sequencer: Sequencer) -> "BidsWork":
         """Judge what was taken and number what is accepted; what is taken next is another work."""
-        frames = np.array(self._columns, np.int64).reshape(-1, admit.FRAME_WORDS)
-        total = self.records
-        codes = np.empty(total, np.int64)
-        batch = np.empty((total, _WORDS), np.int64)
-        senders = np.empty((total, 2), np.int64)
-        origin = np.empty(total, np.int64)
-        runs = np.empty((total, admit.RUN_WORDS), np.int64)
+        frames = self._frames[: len(self._taken)].copy()
+        codes, batch, senders, origin, runs = Judged.of(self.records)
         made = admit.admit_bids(
-            frames, self._arena[:total], self._gate.table(records.BID),
+            frames, self._arena[: self.records], self._gate.table(records.BID),
             self._market.campaign_buyers, codes, batch, senders, origin, runs,
         )  # fmt: skip
-        runs = runs[:made]
-        accepted = int(runs[-1, admit.RUN_AT] + runs[-1, admit.RUN_COUNT]) if made else 0
-        batch = batch[:accepted]
-        seq = 0
-        if accepted:
-            seq = sequencer.frames(records.BID, batch.reshape(-1).view(BID_RECORD), runs)
+        seq = accepted = 0
+        if made:
+            last = made - 1
+            accepted = runs.item(last, admit.RUN_AT) + runs.item(last, admit.RUN_COUNT)
+            if accepted < len(batch):
+                batch, senders = batch[:accepted], senders[:accepted]
+            seq = sequencer.frames(records.BID, batch, runs[:made])
+        else:
+            batch, senders = batch[:0], senders[:0]
         work = BidsWork(
-            self._taken, frames, codes, batch, senders, origin, runs, seq, sequencer.at_ns
+            self._taken, frames, codes, batch, senders, origin, runs[:made], seq, sequencer.at_ns
         )
-        self._taken, self._columns, self.records = [], [], 0
+        self._taken, self.records = [], 0
         return work
 
     def _grow(self) -> None:
@@ -164,12 +189,13 @@ class BidsWork:
             for _, count, index, epoch, message in self.runs.tolist():
                 applier.registry.numbered(index, epoch, message, count)
             bids = self.batch.reshape(-1).view(BID_RECORD)
-            matrix = applier.bids(bids, self.senders[: len(bids)], self.at_ns)
+            matrix = applier.bids(bids, self.senders, self.at_ns)
         out, bounds = self._answers(matrix, sealer)
-        view = out.view(np.uint8).data
-        places = (8 * bounds).tolist()
-        for place, taken in enumerate(self.taken):
-            yield taken, bytes(view[places[place] : places[place + 1]])
+        view = out.data
+        begin = 0
+        for taken, end in zip(self.taken, bounds.tolist()[1:], strict=True):
+            yield taken, view[begin:end].tobytes()
+            begin = end
 
     def _answers(
         self, matrix: NDArray[np.int64], sealer: Sealer

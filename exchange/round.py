@@ -47,8 +47,8 @@ WAIT_MS_MAX: Final = 100  # also how late a stop or a heartbeat may be noticed
 # A round ends at so many units: drained frames may hold a minute's work, and who came first would
 # wait for all of it. What is left is taken in the next round, in the order in which it came.
 ROUND_UNITS_MAX: Final = 8_192
-# Sessions' silence and heartbeats are looked at this often: at thousands of agents the walk costs
-# more than an idle round, and the shortest of those times is a third of a second.
+# Sessions' silence and heartbeats are looked at this often: the shortest of those times is a third of a
+# second.
 TEND_NS: Final = 20_000_000
 # A round that took this long was not one: the process was held, or the disk. What members said
 # meanwhile is still on its way through the system's buffers when the next one begins.
@@ -222,7 +222,9 @@ class Exchange:
             self._counters[counters.MALFORMED] += 1
             return self._obey(desk, peer, desk.session.malformed(peer, error, self._mono_ns), None)
         desk.skip_refused(peer, decoded)
-        return self._obey(desk, peer, desk.session.receive(peer, decoded, self._mono_ns), decoded)
+        verdict = desk.session.receive(peer, decoded, self._mono_ns)
+        self._desks.watch(desk)
+        return self._obey(desk, peer, verdict, decoded)
 
     def _obey(self, desk: Desk, peer: bytes, verdict: Verdict, frame: Frame | None) -> bool:
         if verdict.ended is not None:
@@ -454,14 +456,12 @@ class Exchange:
         self._tend_ns = self._mono_ns + TEND_NS
         # Who was not listened to was not silent: heartbeats may lie in what is left for later rounds.
         listened_ns = 0 if self._inbox else self._listened_ns
-        for desk in self._desks:
-            due = desk.session.due_ns
-            if due is not None and due <= self._mono_ns:
-                verdict = desk.session.poll(self._mono_ns, listened_ns)
-                if verdict.act is Act.REPLY:
-                    self._count_sent(self._link.send(desk.session.peer, verdict.reply))
-                elif verdict.ended is not None:
-                    self._end(desk, verdict.ended)
+        for desk in self._desks.due(self._mono_ns, self._tend_ns):
+            verdict = desk.session.poll(self._mono_ns, listened_ns)
+            if verdict.act is Act.REPLY:
+                self._count_sent(self._link.send(desk.session.peer, verdict.reply))
+            elif verdict.ended is not None:
+                self._end(desk, verdict.ended)
 
     # ------------------------------------------------------------------------- out
     def _send(self, answer: Answer) -> None:

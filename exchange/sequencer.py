@@ -16,6 +16,7 @@ from exchange.journal.record import Kind
 from exchange.journal.writer import JournalWriter
 from schemas import commands, frames
 from schemas.limits import AT_NS_MAX
+from schemas.records import COMMAND_RECORDS
 
 EXCHANGE_AGENT: Final = 0  # what the exchange itself says carries no agent
 
@@ -60,7 +61,7 @@ class Sequencer:
         return seq, payload
 
     def frames(self, kind: int, batch: np.ndarray, runs: np.ndarray) -> int:
-        """Number the records of many frames; returns the number of the first.
+        """Number the records of many frames, int64[n, words]; returns the number of the first.
 
         `runs` int64[n, 5] says whose they are: place of the first in `batch`, how many, index of the
         agent, epoch, message number (exchange.kernels.pack).
@@ -71,6 +72,7 @@ class Sequencer:
             self._next_seq += len(batch)
             self._pending = True
         else:
+            batch = batch.reshape(-1).view(COMMAND_RECORDS[kind])
             for at, count, agent, epoch, message in runs.tolist():
                 self.frame(kind, batch[at : at + count], agent, epoch, message)
         return seq

@@ -4,6 +4,7 @@ The agent is known from the key of its connection, proven in the CURVE handshake
 that the socket made is bound to the desk when the first message of a connection is read.
 """
 
+import heapq
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final
@@ -22,6 +23,7 @@ from schemas.session.server import ServerSession
 
 # A key may have several connections while it reconnects; more are forgotten, oldest first.
 CONNECTIONS_MAX: Final = 8
+NEVER_NS: Final = 2**63 - 1
 
 
 @dataclass(slots=True, eq=False)
@@ -36,6 +38,7 @@ class Desk:
     site_mask: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(1, np.bool_))
     connections: list[bytes] = field(default_factory=list)
     restored: bool = False  # its session stood before the restart and nothing was heard of it since
+    looked_at_ns: int = NEVER_NS  # when its session's time is looked at next
 
     def may_speak_for(self, sites: NDArray[np.uint32], market: Market) -> NDArray[np.bool_]:
         """Tell for each site handle (in range) whether the agent is enrolled for it."""
@@ -90,6 +93,9 @@ class Desks:
         self._units_per_second = units_per_second
         self._by_agent: dict[int, Desk] = {}
         self._by_peer: dict[bytes, Desk] = {}
+        # (when, index of the agent) of every desk whose session has something due, and of some again:
+        # what is not `looked_at_ns` is void. To ask all of thousands each time would be a round's work.
+        self._looks: list[tuple[int, int]] = []
 
     def __iter__(self) -> Iterator[Desk]:
         return iter(tuple(self._by_agent.values()))
@@ -108,6 +114,33 @@ class Desks:
                     stands=agent.open,
                     now_ns=now_ns,
                 )
+                self.watch(desk)
+
+    def watch(self, desk: Desk) -> None:
+        """Take note of when a session is due: after whatever may have brought that forward."""
+        due_ns = desk.session.due_ns
+        if due_ns is not None and due_ns < desk.looked_at_ns:
+            desk.looked_at_ns = due_ns
+            heapq.heappush(self._looks, (due_ns, desk.agent.index))
+
+    def due(self, now_ns: int, again_ns: int) -> Iterator[Desk]:
+        """Give each desk whose session is due; one that stays so is looked at again at `again_ns`."""
+        looks = self._looks
+        while looks and looks[0][0] <= now_ns:
+            at_ns, index = heapq.heappop(looks)
+            desk = self._by_agent[index]
+            if at_ns != desk.looked_at_ns:
+                continue
+            desk.looked_at_ns = NEVER_NS
+            due_ns = desk.session.due_ns
+            if due_ns is not None and due_ns <= now_ns:
+                yield desk
+                due_ns = desk.session.due_ns
+            if due_ns is not None:
+                due_ns = due_ns if due_ns > now_ns else again_ns
+                if due_ns < desk.looked_at_ns:
+                    desk.looked_at_ns = due_ns
+                    heapq.heappush(looks, (due_ns, index))
 
     def of_agent(self, agent: Agent) -> Desk:
         """Return the agent's desk, made when it is first needed."""

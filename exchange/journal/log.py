@@ -51,9 +51,9 @@ class FrameLog(Protocol):
     """What a log may have besides: a round's frames in one call."""
 
     def append_frames(
-        self, kind: int, batch: NDArray[np.void], runs: NDArray[np.int64], *, at_ns: int
+        self, kind: int, batch: NDArray[np.int64], runs: NDArray[np.int64], *, at_ns: int
     ) -> None:
-        """Add frames as `append` would one by one; `runs` as exchange.kernels.pack reads them."""
+        """Add frames as `append` would one by one; both as exchange.kernels.pack reads them."""
 
 
 LocalLog = JournalWriter

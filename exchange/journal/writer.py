@@ -70,7 +70,9 @@ class JournalWriter:
         self._next_seq = recovered.next_seq
         self._end = self._durable = recovered.end_position
         self._payload_max = min(PAYLOAD_BYTES_MAX, segment_bytes - 2 * HEADER_BYTES)
-        self._view = memoryview(bytearray(min(_BUFFER_BYTES, segment_bytes)))
+        self._view = memoryview(bytearray(min(_BUFFER_BYTES, segment_bytes)))  # whole words
+        self._words: NDArray[np.int64] = np.frombuffer(self._view, np.int64)  # the same bytes
+        self._state: NDArray[np.int64] = np.zeros(pack.STATE_WORDS, np.int64)
         self._fill = 0
         self._failed: BaseException | None = None
         self._spare_taken = False
@@ -164,35 +166,33 @@ class JournalWriter:
         return position
 
     def append_frames(
-        self, kind: int, batch: NDArray[np.void], runs: NDArray[np.int64], *, at_ns: int
+        self, kind: int, batch: NDArray[np.int64], runs: NDArray[np.int64], *, at_ns: int
     ) -> None:
         """Add a round's frames of records of one type, as `append` would one by one.
 
-        `batch` are all their records; `runs` int64[n, 5] says whose they are (columns in pack.py). They
-        are numbered from `next_seq` on. Raises JournalFailed.
+        `batch` are all their records, int64[records, words]; `runs` int64[n, 5] says whose they are
+        (columns in pack.py). They are numbered from `next_seq` on. Raises JournalFailed.
         """
         if self._failed is not None:
             self._refuse()
-        words = batch.view(np.int64).reshape(len(batch), -1)
-        longest = FRAME_HEADER_BYTES + 8 * words.shape[1] * int(runs[:, pack.COUNT].max())
-        if longest > self._payload_max:
-            raise ValueError(f"a record of kind {Kind.FRAME} and {longest} bytes")
-        need = len(runs) * (HEADER_BYTES + FRAME_HEADER_BYTES) + words.nbytes
+        total = len(runs)
+        need = total * (HEADER_BYTES + FRAME_HEADER_BYTES) + batch.nbytes
+        if need > self._payload_max:  # together; each is looked at only then
+            longest = FRAME_HEADER_BYTES + 8 * batch.shape[1] * int(runs[:, pack.COUNT].max())
+            if longest > self._payload_max:
+                raise ValueError(f"a record of kind {Kind.FRAME} and {longest} bytes")
+        state = self._state
         done = 0
-        while done < len(runs):
+        while done < total:
             if self._fill + need > len(self._view):
                 self._grow(self._fill + need)
-            state = np.array(
-                (
-                    self._end, self._durable, self._next_seq, self._fill, self._prior, self._limit,
-                    self._market, at_ns,
-                ),
-                np.int64,
+            state[:] = (
+                self._end, self._durable, self._next_seq, self._fill, self._prior, self._limit,
+                self._market, at_ns,
             )  # fmt: skip
-            into = np.frombuffer(self._view, np.int64)
-            done = pack.pack_frames(runs, done, kind, words, into, state)
+            done = pack.pack_frames(runs, done, kind, batch, self._words, state)
             self._end, _, self._next_seq, self._fill, self._prior = state[:5].tolist()
-            if done < len(runs):
+            if done < total:
                 self._roll(self._limit - self._end)
 
     def commit(self) -> int:
@@ -299,9 +299,10 @@ class JournalWriter:
 
     def _grow(self, need: int) -> None:
         # Growth is for good: the buffer ends as large as the largest round, at most a segment.
-        larger = memoryview(bytearray(max(need, 2 * len(self._view))))
+        larger = memoryview(bytearray((max(need, 2 * len(self._view)) + 7) & -8))
         larger[: self._fill] = self._view[: self._fill]
         self._view = larger
+        self._words = np.frombuffer(larger, np.int64)
 
     def _begin(self) -> None:
         """Open the segment in which the journal ends, or begin one; sort out what lies around."""

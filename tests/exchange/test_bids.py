@@ -57,7 +57,7 @@ def test_frames_in_one_call_are_the_journal_that_they_are_one_by_one():
         runs = np.stack(
             [np.cumsum(counts) - counts, counts, *rng.integers(0, 2**32, (3, len(counts)))], axis=1
         )
-        one.append_frames(records.BID, batch, runs, at_ns=at_ns)
+        one.append_frames(records.BID, batch.view(np.int64).reshape(-1, 8), runs, at_ns=at_ns)
         for at, count, agent, epoch, message in runs.tolist():
             payload = header(records.BID, 64, count, message) + batch[at : at + count].tobytes()
             other.append(

@@ -95,7 +95,7 @@ def test_no_flipped_bit_of_a_frame_of_bids_is_taken():
     batch["bid"] = (1, 2, 3)
     runs = np.array([(0, 1, 1, 1, 1), (1, 1, 2, 1, 1), (2, 1, 1, 1, 2)], np.int64)
     assert runs.shape[1] == pack.RUN_WORDS
-    writer.append_frames(records.BID, batch, runs, at_ns=1)
+    writer.append_frames(records.BID, batch.view(np.int64).reshape(-1, 8), runs, at_ns=1)
     upto = writer.commit()
     (name,) = [name for name in disk.names() if name.startswith("journal-")]
     handle = disk.open(name)
