@@ -22,6 +22,7 @@ from matching_core.kernels.hopes import (
 )
 from matching_core.kernels.rules import CAPABILITY, COLD
 from matching_core.kernels.stages import KNOWN_OF_ALL, KNOWN_OF_FAILING, PASSES
+from matching_core.kernels.views import PLACE_BITS
 from matching_core.kernels.wheel import IN_HEAP, TICK
 from matching_core.kernels.words import (
     CONTRACT_BIT,
@@ -43,6 +44,7 @@ def check_everything(columns: Columns) -> None:
     _check_slots(columns)
     _check_offers(columns)
     _check_index(columns)
+    _check_stalls(columns)
     _check_views(columns)
     _check_rests(columns)
     _check_heaps(columns)
@@ -161,6 +163,7 @@ def _check_index(columns: Columns) -> None:
     """Every standing offer is on the shelf it says, under bounds that hold for it."""
     s, asks = columns.s, columns[k.ASKS]
     lanes, directory, shelves = columns[k.LANES], columns[k.DIRECTORY], columns[k.SHELVES]
+    entries = columns.narrow(k.DIRECTORY)
     found, used = [], 0
     for lane in range(k.LANES_PER_MODEL, k.LANES_PER_MODEL * (int(s[k.MODEL_COUNT]) + 1)):
         first, count, room, numbers, free = lanes[lane, : k.LANE_FREE + 1].tolist()
@@ -168,14 +171,15 @@ def _check_index(columns: Columns) -> None:
         bounds = np.zeros(k.BOUNDS, np.int64)
         seen = set()
         for entry in range(first, first + count):
-            assert (bounds <= directory[entry, : k.BOUNDS]).all()
-            bounds = directory[entry, : k.BOUNDS]
+            assert (bounds <= entries[entry, : k.BOUNDS]).all()
+            bounds = entries[entry, : k.BOUNDS]
             shelf = int(directory[entry, k.ENTRY_SHELF]) & 0xFFFFFFFF
             row = shelves[shelf]
             number = int(directory[entry, k.ENTRY_SHELF]) >> 32
             assert row[k.SHELF_NUMBER] == number < numbers
             assert row[k.SHELF_ENTRY] == entry
             assert row[k.SHELF_LANE] == lane
+            assert row[k.SHELF_VERSION] == directory[entry, k.ENTRY_VERSION]
             assert (
                 entry == first or directory[entry - 1, k.ENTRY_KEY] <= directory[entry, k.ENTRY_KEY]
             )
@@ -225,6 +229,37 @@ def _check_shelf(columns: Columns, shelf: int, bounds: np.ndarray) -> list[int]:
     return placed
 
 
+def _check_stalls(columns: Columns) -> None:
+    """Every standing offer is in the stall of its model and site, once, as what it is."""
+    s, stalls, terms = columns.s, columns[k.STALLS], columns.narrow(k.ASKS)
+    used, found = 0, []
+    for model, site in np.argwhere(columns[k.STALL_OF]).tolist():
+        line = int(columns[k.STALL_OF][model, site])
+        count, lines = stalls[line, : k.STALL_HEAD].tolist()
+        offers = stalls[line : line + lines].ravel()[k.STALL_HEAD :][: k.STALL_OFFER * count]
+        assert offers.size == k.STALL_OFFER * count > 0
+        for offer, attributes in offers.reshape(-1, k.STALL_OFFER).tolist():
+            mine = terms[offer, [k.ASK_MODEL, k.ASK_SITE, k.ASK_ATTRIBUTES]].tolist()
+            assert mine == [model, site, attributes]
+            found.append(offer)
+        used += lines
+    assert sorted(found) == _standing(columns).tolist()
+    for power, line in enumerate(columns[k.FREE_STALLS][:, 0].tolist()):
+        used += _chain_length(stalls, line, 0) << power
+    assert used == s[k.STALL_LINES] - 1
+    offering = np.unpackbits(columns[k.MODEL_SITES].view(np.uint8), axis=1, bitorder="little")
+    assert (offering == (columns[k.STALL_OF] != 0)).all()
+
+
+def _listed(view: np.ndarray) -> dict[int, int]:
+    """Return the sites by place of a view that is a list, nothing of one that is not."""
+    if not view[k.VIEW_VERSION] & 1:
+        return {}
+    items = view.view(np.int32)[: k.VIEW_LIST].tolist()
+    assert 0 not in items[: sum(map(bool, items))]
+    return {item & ((1 << PLACE_BITS) - 1): item >> PLACE_BITS for item in items if item}
+
+
 def _check_views(columns: Columns) -> None:
     """A view knows of every offer that is not fresh whether its campaign admits it."""
     s, ranges, shelves = columns.s, columns[k.VIEW_RANGES], columns[k.SHELVES]
@@ -244,15 +279,18 @@ def _check_views(columns: Columns) -> None:
                 if row[k.SHELF_NUMBER] >= room:
                     continue
                 view = columns[k.VIEWS][first + row[k.SHELF_NUMBER]]
-                if int(view[k.VIEW_VERSION]) != row[k.SHELF_VERSION] >> 1:
+                if int(view[k.VIEW_VERSION]) >> 1 != row[k.SHELF_VERSION] >> 1:
                     continue
+                listed = _listed(view)
                 words, sites = columns[k.WORDS][shelf], columns[k.SHELF_SITES][shelf]
                 admits = (words & fails) == 0
                 admits &= columns[k.SITE_RULES][campaign][sites] == 0
                 fresh = row[k.SHELF_FRESH :].view(np.uint64)
                 for place, word in enumerate(words.tolist()):
                     if word != NOBODY and not _bit(fresh, place):
-                        assert _bit(view, place) == admits[place]
+                        by_view = place in listed if view[k.VIEW_VERSION] & 1 else _bit(view, place)
+                        assert by_view == admits[place]
+                        assert listed.get(place, sites[place]) == sites[place]
 
 
 def _chain(table: np.ndarray, row: int, word: int) -> list[int]:
@@ -388,6 +426,8 @@ def _check_campaigns(columns: Columns) -> None:
     for campaign in np.nonzero(columns[k.CAMPAIGNS][:, k.CAMPAIGN_STANDING])[0].tolist():
         for site in range(1, int(s[k.SITE_COUNT]) + 1):
             assert rules[campaign, site] == rule_of(s, campaign, site)
+            admitted = _bit(columns[k.CAMPAIGN_SITES][campaign], site)
+            assert admitted == (rules[campaign, site] == 0)
 
 
 def check_hopes(columns: Columns) -> None:

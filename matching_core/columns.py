@@ -9,6 +9,8 @@ table stands (matching_core/jit.py). Row 0 of a table is nobody: a link of 0 end
     DIRECTORY       its shelves by price, with bounds ─▶ SHELVES, WORDS: 448 offers each, a bit or a
                     word for all that may be asked of one (kernels/words.py)
     SITE_RULES      per campaign, which of its rules each site fails first, 0 for none
+    CAMPAIGN_SITES  the same as one bit per site: set where it fails none
+    STALLS          the offers of a model at a site, side by side (kernels/stalls.py)
     VIEWS           per campaign and shelf, which offers pass all that is always asked (views.py)
     NEAR            one bit per site whose round trip is inside the band of the budget, per origin
     OPEN_SITES      one bit per site that is not halted
@@ -47,9 +49,12 @@ from schemas import limits, lists
     SHELF_ROWS, DIRECTORY_ROWS, VERSIONS, DEALS_STANDING, VIEW_ROWS, VIEW_FLUSHES,
     TERM_ROWS, TERMS,  # rules ever in force; the row of those that are
     LEAF_ROWS, WHEEL_HAND,  # leaves ever used; the tick whose offers are not yet in the heap
-) = range(51)  # fmt: skip
-_SCALARS: Final = 52
-_TABLES_END: Final = _SCALARS + 2 * 46
+    STALL_LINES, LARGEST_STALL,  # lines ever used; the most that one stall ever had
+    SHELVES_FIRST,  # shelves a bid looks at before it asks whether few sites suit it
+) = range(54)  # fmt: skip
+_SCALARS: Final = 54
+SHELVES_FIRST_START: Final = 8
+_TABLES_END: Final = _SCALARS + 2 * 52
 
 # ----------------------------------------------------------------------------- tables
 # The position in `s` of the table's address; its row count follows.
@@ -59,6 +64,7 @@ _TABLES_END: Final = _SCALARS + 2 * 46
     SHELF_SITES, SHELF_OFFERS, WORDS, VIEWS, VIEW_RANGES, NAMES, LEAVES, LEAF_STATES, AGENTS, OFFERS, ASKS,
     RESTS_TABLE, FILLS, FILL_WAITS, FILL_PROGRESS, TERMS_TABLE, CONCERNED_PLACES, OFFER_PLACES, WHEEL,
     FILL_INDEX, SUMS, WINNERS, SURVIVORS, AHEAD, EVENTS, INBOX, SENDERS,
+    CAMPAIGN_SITES, MODEL_SITES, STALL_OF, STALLS, FREE_STALLS, CANDIDATES,
 ) = range(_SCALARS, _TABLES_END, 2)  # fmt: skip
 # A heap has four words more: its size, and the table, its row words and the word of a row that
 # keeps the row's place in the heap (0 = not in it).
@@ -138,11 +144,12 @@ CAPABILITIES_SHIFT: Final = 24
 LANE_FIRST, LANE_COUNT, LANE_ROOM, LANE_SHELVES, LANE_FREE = range(5)
 LANE_WORDS: Final = 8
 LANES_PER_MODEL: Final = 2  # open offers, deals
-# An entry of DIRECTORY: six bounds, the least key that belongs to the shelf, the shelf's row and, in
-# the high half, its number in the lane.
+# An entry of DIRECTORY: six bounds of 32 bits (`small_table`), the least key that belongs to the shelf,
+# the shelf's row and, in the high half, its number in the lane, and the shelf's version once more.
 BOUNDS: Final = 6
-ENTRY_KEY, ENTRY_SHELF = 6, 7
+ENTRY_KEY, ENTRY_SHELF, ENTRY_VERSION = 3, 4, 5
 ENTRY_ROW: Final = 8
+ENTRY_NARROW: Final = 2 * ENTRY_ROW
 BOARDS, BOARD = 7, 64  # boards of a shelf, offers of a board
 SHELF_PLACES: Final = BOARDS * BOARD
 # A shelf: what may be sold (a word a board) and the version; what views do not know yet and how much
@@ -155,14 +162,25 @@ SHELF_TAKEN: Final = SHELF_BOARDS + BOARDS * BOARD_WORDS
 (SHELF_COUNT, SHELF_GONE, SHELF_LANE, SHELF_NUMBER, SHELF_ENTRY, SHELF_NEXT,
  SHELF_WASTED) = range(SHELF_TAKEN + BOARDS, SHELF_TAKEN + BOARDS + 7)  # fmt: skip
 SHELF_ROW: Final = 88
-VIEW_VERSION: Final = 7  # after a word a board
+# A view: a word a board, or a list in words of 32 bits (`small_table`), and the version of the shelf; the
+# lowest bit of that word says that it is a list.
+VIEW_VERSION: Final = 7
 VIEW_ROW: Final = 8
+VIEW_NARROW: Final = 2 * VIEW_ROW
+VIEW_LIST: Final = 2 * VIEW_VERSION
 VIEW_ROWS_MAX: Final = 1 << 20
 # VIEW_RANGES: first row and how many, per model of a campaign and lane.
 VIEW_RANGE_ROW: Final = 2 * LANES_PER_MODEL * limits.MODELS_PER_CAMPAIGN_MAX
-# The offers of a shelf that are worth a look: row, site, the best score it may have, whether its rules
-# are known to hold.
+# A stall: how many offers, how many lines; then two words an offer, its row and its attributes.
+STALL_COUNT, STALL_ROOM, STALL_HEAD = range(3)
+STALL_OFFER: Final = 2
+STALL_LINE: Final = 16
+STALL_SIZES: Final = 16  # 1, 2, 4 … lines
+CANDIDATE_ROW: Final = 2  # site, stall
+CANDIDATES_MAX: Final = 16
+# The offers that are worth a look: row, site, the best score it may have, whether it is fresh.
 SURVIVOR_ROW: Final = 4
+SURVIVORS_MAX: Final = 2 * SHELF_PLACES
 
 (REST_BUYER, REST_AGENT, REST_BID, REST_CAMPAIGN, REST_ORIGIN, REST_ASN, REST_TOKENS_IN,
  REST_TOKENS_OUT, REST_ADAPTER, REST_LEASE_US, REST_BUDGET, REST_PRICE, REST_BAND, REST_UNITS,
@@ -234,6 +252,7 @@ assert MODEL_CARDS + 3 * len(lists.BANDS_MS) <= MODEL_ROW
 assert len(lists.BANDS_MS) < BANDS
 assert SHELF_WASTED < SHELF_ROW
 assert SITE_ROW == 32
+assert STALL_HEAD + STALL_OFFER * limits.OFFER_MAX < STALL_LINE << (STALL_SIZES - 1)
 
 HEAP_OF_WAIT: Final = {
     LEASE_WAIT: LEASE_HEAP,

@@ -211,6 +211,18 @@ def _compiled_lowest_bit(_context: Any, word: Any) -> Any:  # noqa: ARG001  # ty
     return types.int64(types.uint64), codegen
 
 
+@intrinsic
+def _compiled_count_bits(_context: Any, word: Any) -> Any:  # noqa: ARG001  # typed by name
+    def codegen(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        return builder.ctpop(args[0])
+
+    return types.int64(types.uint64), codegen
+
+
+def _plain_count_bits(word: Any) -> int:
+    return int(word).bit_count()
+
+
 def _plain_lowest_bit(word: Any) -> int:
     number = int(word)
     return (number & -number).bit_length() - 1
@@ -220,7 +232,7 @@ def _plain_lowest_bit(word: Any) -> int:
 i64 = cast("Callable[[Any], int]", np.int64)
 
 # Views of a table as int64, uint64, int32, uint16 and uint8, `(s, AT, words) -> array[rows, words]`; the number of
-# the lowest bit set in a uint64 (undefined for 0); a table's bytes as records of a dtype; and
+# the lowest bit set in a uint64 (undefined for 0), and how many are set; a table's bytes as records of a dtype; and
 # `prefetch(s, AT, bytes)`, which asks for a table's cache line before it is needed.
 table: Callable[[Array, int, int], Array]
 bits_table: Callable[[Array, int, int], Array]
@@ -228,6 +240,7 @@ small_table: Callable[[Array, int, int], Array]
 short_table: Callable[[Array, int, int], Array]
 byte_table: Callable[[Array, int, int], Array]
 lowest_bit: Callable[[Any], int]
+count_bits: Callable[[Any], int]
 inbox: Callable[[Array, int, Any], Array]
 prefetch: Callable[[Array, int, int], None]
 if JIT_DISABLED:
@@ -237,6 +250,7 @@ if JIT_DISABLED:
     short_table = _plain_view(np.uint16, ctypes.c_uint16)
     byte_table = _plain_view(np.uint8, ctypes.c_uint8)
     lowest_bit = _plain_lowest_bit
+    count_bits = _plain_count_bits
     inbox = _plain_inbox
     prefetch = _plain_prefetch
 else:
@@ -246,6 +260,7 @@ else:
     short_table = _view_maker(types.uint16, 16)
     byte_table = _view_maker(types.uint8, 8)
     lowest_bit = _compiled_lowest_bit
+    count_bits = _compiled_count_bits
     inbox = _compiled_inbox
     prefetch = _compiled_prefetch
 

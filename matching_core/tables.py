@@ -31,6 +31,11 @@ _TABLES: Final[dict[int, tuple[str, Any, int | tuple[int, ...], int]]] = {
     k.CAMPAIGNS: ("campaigns", _I64, k.CAMPAIGN_ROW, 8),
     k.CAMPAIGN_OPERATORS: ("campaign_operators", _U64, (k.OPERATOR_WORDS,), 8),
     k.SITE_RULES: ("site_rules", _U8, (k.SITE_CAPACITY,), 8),
+    k.CAMPAIGN_SITES: ("campaign_sites", _U64, (k.SITE_WORDS,), 8),
+    k.MODEL_SITES: ("model_sites", _U64, (k.SITE_WORDS,), 8),
+    k.STALL_OF: ("stall_of", _I32, (k.SITE_CAPACITY,), 8),
+    k.STALLS: ("stalls", _I32, k.STALL_LINE, 16),
+    k.FREE_STALLS: ("free_stalls", _I64, 1, k.STALL_SIZES),
     k.OPEN_SITES: ("open_sites", _U64, (k.SITE_WORDS,), 1),
     k.RTT: ("rtt", _I32, (k.SITE_CAPACITY,), 8),
     k.NEAR: ("near", _U64, (k.SITE_WORDS,), 8 * k.BANDS),
@@ -59,7 +64,8 @@ _TABLES: Final[dict[int, tuple[str, Any, int | tuple[int, ...], int]]] = {
     k.FILL_INDEX: ("fill_index", _I32, k.FILL_INDEX_ROW, 64),
     k.SUMS: ("sums", _U64, 1, 1),
     k.WINNERS: ("winners", _I64, k.WINNER_ROW, 32),
-    k.SURVIVORS: ("survivors", _I64, k.SURVIVOR_ROW, k.SHELF_PLACES),
+    k.SURVIVORS: ("survivors", _I64, k.SURVIVOR_ROW, k.SURVIVORS_MAX),
+    k.CANDIDATES: ("candidates", _I64, k.CANDIDATE_ROW, k.CANDIDATES_MAX),
     k.AHEAD: ("ahead", _I64, 1, k.AHEAD_ROWS),
     k.EVENTS: ("events", _I64, EVENT_WORDS, 128),
     k.INBOX: ("inbox", _U8, k.INBOX_BYTES_PER_RECORD, 16),
@@ -89,11 +95,11 @@ _GROWS_WITH: Final[dict[int, tuple[int, ...]]] = {
         k.CONCERNED_PLACES,
     ),
     k.DEALS: (k.DEAL_BUYERS,),
-    k.MODELS: (k.LANES,),
-    k.CAMPAIGNS: (k.CAMPAIGN_OPERATORS, k.SITE_RULES, k.VIEW_RANGES),
+    k.MODELS: (k.LANES, k.MODEL_SITES, k.STALL_OF),
+    k.CAMPAIGNS: (k.CAMPAIGN_OPERATORS, k.SITE_RULES, k.CAMPAIGN_SITES, k.VIEW_RANGES),
 }
 # What a book is made of: once it is large, half of it in reserve would be most of its memory.
-_OF_OFFERS: Final = (k.OFFERS, k.SHELVES, k.DIRECTORY, k.LEAVES)
+_OF_OFFERS: Final = (k.OFFERS, k.SHELVES, k.DIRECTORY, k.LEAVES, k.STALLS)
 _DOUBLED_ROWS: Final = 2_048
 _HEAPS: Final[dict[int, tuple[int, int, int]]] = {
     k.OFFER_HEAP: (k.OFFER_PLACES, 1, 0),
@@ -110,6 +116,7 @@ _TRANSIENT: Final = (
     k.SENDERS,
     k.WINNERS,
     k.SURVIVORS,
+    k.CANDIDATES,
     k.AHEAD,
 )  # mean nothing between two calls
 _CACHES: Final = (k.VIEWS, k.VIEW_RANGES)  # may be forgotten at any time
@@ -127,8 +134,9 @@ class Columns:
         s = self.s
         s[k.SITE_CAPACITY], s[k.SITE_WORDS] = 64, 1
         s[k.OPERATOR_WORDS] = s[k.BUYER_WORDS] = 1
-        s[k.SHELF_ROWS] = s[k.VIEW_ROWS] = s[k.LEAF_ROWS] = 1
+        s[k.SHELF_ROWS] = s[k.VIEW_ROWS] = s[k.LEAF_ROWS] = s[k.STALL_LINES] = 1
         s[k.OFFER_ROWS] = s[k.REST_ROWS] = s[k.FILL_ROWS] = s[k.TERM_ROWS] = 1  # row 0 is nobody's
+        s[k.SHELVES_FIRST] = k.SHELVES_FIRST_START
         self._tables: dict[int, Array] = {}
         self._rooms = Rooms()
         for at, (_, dtype, _, rows) in _TABLES.items():

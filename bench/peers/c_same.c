@@ -1,5 +1,5 @@
 /* The core's own search, price and slot-taking (matching_core/kernels: search.py, views.py, index.py,
- * rules.py, bid.py), word for word in C, on the core's own tables: `s` is a copy of its vector of
+ * few.py, near.py, rules.py, bid.py), word for word in C, on the core's own tables: `s` is a copy of its vector of
  * scalars and addresses. Every name in capitals is a constant of the core, defined before this text at
  * bench time, so a layout that moves a word moves it here.
  *
@@ -78,6 +78,7 @@ static void new_version(int64_t *s, int64_t *shelf)
 {
     s[VERSIONS] += 1;
     shelf[SHELF_VERSION] = s[VERSIONS] << 1;
+    WORDS64(DIRECTORY)[ENTRY_ROW * shelf[SHELF_ENTRY] + ENTRY_VERSION] = shelf[SHELF_VERSION];
     shelf[SHELF_WASTED] = 0;
     for (int board = 0; board <= BOARDS; board++) shelf[SHELF_FRESH + board] = 0;
 }
@@ -142,7 +143,19 @@ static void make_view(const int64_t *s, int64_t campaign, uint64_t *view, int64_
         }
         view[board] = passed;
     }
-    view[VIEW_VERSION] = version;
+    view[VIEW_VERSION] = version & ~UINT64_C(1);
+    int count = 0;
+    for (int board = 0; board < BOARDS; board++) count += __builtin_popcountll(view[board]);
+    if (count > VIEW_LIST || s[SITE_COUNT] >= 1 << (31 - PLACE_BITS)) return;
+    int32_t listed[VIEW_LIST] = {0};
+    count = 0;
+    for (int board = 0; board < BOARDS; board++)
+        for (uint64_t left = view[board]; left; left &= left - 1) {
+            const int32_t at = BOARD * board + __builtin_ctzll(left);
+            listed[count++] = sites[at] << PLACE_BITS | at;
+        }
+    for (int at = 0; at < VIEW_LIST; at++) ((int32_t *)view)[at] = listed[at];
+    view[VIEW_VERSION] |= 1;
 }
 
 /* ---------------------------------------------------------------- rules.py */
@@ -235,104 +248,252 @@ static inline void ask_for(const int64_t *s, int64_t entry, int64_t first_view)
     ask(WORDS64(SHELVES) + SHELF_ROW * (shelf & 0xFFFFFFFF));
 }
 
-static inline int64_t bound_of(row_t line, const mix_t *m, int64_t lease_us)
+static inline int64_t bound_of(const int32_t *line, const mix_t *m, int64_t lease_us)
 {
     return least_cost(m->of_mix * line[m->mix] + m->of_next * line[m->mix + 1], lease_us * line[5]);
 }
 
-typedef struct { int64_t offer, site, bound, fresh; } survivor_t;
+typedef struct { int64_t offer, site, bound, known; } survivor_t;
+enum { PLACE_MASK = (1 << PLACE_BITS) - 1 };
 
-/* Put the offers of a shelf into `survivors` that are near and may matter; returns how many. */
-static inline int survivors_of(const int64_t *s, row_t shelf, int64_t number, const uint64_t *view,
-                               const int32_t *rtt, const uint64_t *near_sites, const mix_t *m, int64_t lease_us, int64_t ceiling,
-                               int64_t to_beat, const best_t *winner, survivor_t *survivors)
+/* What a search has at hand; `near_sites`: row of NEAR for `band`, which only gets shorter. */
+typedef struct {
+    row_t bid, campaign;
+    const int32_t *rtt;
+    const uint64_t *near_rows, *near_sites, *open_sites;
+    int64_t band, lease_us, time_value, ceiling, to_beat;
+    mix_t m;
+    survivor_t survivors[SURVIVORS_MAX + 1];
+} search_t;
+
+static inline int is_near(const search_t *it, int64_t site)
 {
-    const uint64_t *open_sites = BITS64(OPEN_SITES);
+    return (int)((it->near_sites[site >> 6] & it->open_sites[site >> 6]) >> (site & 63) & 1);
+}
+
+static inline void ask_for_offer(const int64_t *s, const search_t *it, int64_t offer, int64_t site)
+{
+    ask(WORDS64(ASKS) + ASK_ROW * offer);
+    ask(it->rtt + site);
+    ask(WORDS64(SITES) + SITE_ROW * site);
+}
+
+static inline void set_band(const int64_t *s, search_t *it, int64_t band)
+{
+    it->band = band;
+    it->near_sites = it->near_rows + s[SITE_WORDS] * band;
+}
+
+static inline void narrower(const int64_t *s, search_t *it, int64_t slack)
+{
+    static const int64_t bands_us[] = BANDS_US;
+    int64_t band = it->band;
+    while (band > 0 && (it->time_value * (bands_us[band - 1] + 1)) >> 10 > slack) band--;
+    if (band != it->band) set_band(s, it, band);
+}
+
+/* Add what some boards of a shelf have that is near and may matter; from `*board` on, until it is enough. */
+static inline int survivors_of(const int64_t *s, search_t *it, int found, row_t shelf, int64_t number,
+                               const uint64_t *view, int *board, const best_t *winner)
+{
     const int32_t *sites = WORDS32(SHELF_SITES) + SHELF_PLACES * number;
     const int32_t *rows = WORDS32(SHELF_OFFERS) + SHELF_PLACES * number;
     const uint64_t some = -(uint64_t)(shelf[SHELF_VERSION] & 1);
-    int count = 0;
-    for (int board = 0; board < BOARDS; board++) {
-        const uint64_t fresh = (uint64_t)shelf[SHELF_FRESH + board];
-        uint64_t word = (view[board] | (some & fresh)) & (uint64_t)shelf[SHELF_LIVE + board];
+    int count = found;
+    while (*board < BOARDS && count < GATHER) {
+        const int here = (*board)++;
+        const uint64_t fresh = some & (uint64_t)shelf[SHELF_FRESH + here];
+        uint64_t word = (view[here] | fresh) & (uint64_t)shelf[SHELF_LIVE + here];
         if (word == 0) continue;
-        row_t bounds = shelf + SHELF_BOARDS + BOARD_WORDS * board;
-        const int64_t bound = ceiling - bound_of(bounds, m, lease_us);
-        if (bound < to_beat || (bound < winner->score && bounds[BOARD_GROUP] == winner->group)) continue;
+        row_t bounds = shelf + SHELF_BOARDS + BOARD_WORDS * here;
+        const int64_t bound = it->ceiling
+            - least_cost(it->m.of_mix * bounds[it->m.mix] + it->m.of_next * bounds[it->m.mix + 1],
+                         it->lease_us * bounds[5]);
+        if (bound < it->to_beat || (bound < winner->score && bounds[BOARD_GROUP] == winner->group)) continue;
         for (; word; word &= word - 1) {
             const int bit = __builtin_ctzll(word);
-            const int64_t site = sites[BOARD * board + bit];
-            survivors[count] = (survivor_t){rows[BOARD * board + bit], site, bound, fresh >> bit & 1};
-            count += (int)((near_sites[site >> 6] & open_sites[site >> 6]) >> (site & 63) & 1);
+            const int64_t site = sites[BOARD * here + bit];
+            it->survivors[count] = (survivor_t){rows[BOARD * here + bit], site, bound, fresh >> bit & 1};
+            count += is_near(it, site);
         }
     }
-    for (int i = 0; i < count; i++) {
-        ask(WORDS64(ASKS) + ASK_ROW * survivors[i].offer);
-        ask(rtt + survivors[i].site);
-        ask(WORDS64(SITES) + SITE_ROW * survivors[i].site);
+    for (int i = found; i < count; i++) ask_for_offer(s, it, it->survivors[i].offer, it->survivors[i].site);
+    return count;
+}
+
+static inline int survivors_listed(const int64_t *s, search_t *it, int found, int64_t shelf, const int32_t *listed,
+                                   int64_t bound)
+{
+    int count = found;
+    for (int at = 0; at < VIEW_LIST && listed[at]; at++) {
+        const int64_t site = listed[at] >> PLACE_BITS;
+        it->survivors[count] = (survivor_t){-(shelf << PLACE_BITS | (listed[at] & PLACE_MASK)), site, bound, 0};
+        count += is_near(it, site);
+    }
+    for (int i = found; i < count; i++) {
+        ask(WORDS32(SHELF_OFFERS) + SHELF_PLACES * shelf + (-it->survivors[i].offer & PLACE_MASK));
+        ask(WORDS64(SHELVES) + SHELF_ROW * shelf);
     }
     return count;
+}
+
+static int survivors_fresh(const int64_t *s, search_t *it, int found, int64_t number, int64_t bound)
+{
+    row_t shelf = WORDS64(SHELVES) + SHELF_ROW * number;
+    const int32_t *sites = WORDS32(SHELF_SITES) + SHELF_PLACES * number;
+    const int32_t *rows = WORDS32(SHELF_OFFERS) + SHELF_PLACES * number;
+    for (int board = 0; board < BOARDS; board++)
+        for (uint64_t left = shelf[SHELF_FRESH + board] & shelf[SHELF_LIVE + board]; left; left &= left - 1) {
+            const int place = BOARD * board + __builtin_ctzll(left);
+            it->survivors[found] = (survivor_t){rows[place], sites[place], bound, FRESH};
+            found += is_near(it, sites[place]);
+        }
+    return found;
+}
+
+static inline void settle_listed(const int64_t *s, search_t *it, int found)
+{
+    for (int i = 0; i < found; i++) {
+        survivor_t *one = it->survivors + i;
+        const int64_t spot = -one->offer;
+        if (spot <= 0) continue;
+        const int64_t number = spot >> PLACE_BITS, place = spot & PLACE_MASK;
+        row_t shelf = WORDS64(SHELVES) + SHELF_ROW * number;
+        uint64_t live = (uint64_t)shelf[SHELF_LIVE + (place >> 6)];
+        if (shelf[SHELF_VERSION] & 1) live &= ~(uint64_t)shelf[SHELF_FRESH + (place >> 6)];
+        if (!(live >> (place & 63) & 1)) {
+            one->bound = -1;
+            continue;
+        }
+        one->offer = WORDS32(SHELF_OFFERS)[SHELF_PLACES * number + place];
+        ask_for_offer(s, it, one->offer, one->site);
+    }
+}
+
+/* Add the offers of all sites that suit the bid, when those are few; -1 when they are not. */
+static int survivors_at(const int64_t *s, search_t *it, int found, int64_t model, int64_t bound)
+{
+    const uint64_t *admitted = BITS64(CAMPAIGN_SITES) + s[SITE_WORDS] * it->bid[REST_CAMPAIGN];
+    const uint64_t *offering = BITS64(MODEL_SITES) + s[SITE_WORDS] * model;
+    const int32_t *stall_of = WORDS32(STALL_OF) + s[SITE_CAPACITY] * model;
+    int64_t candidates[CANDIDATES_MAX][2];
+    int count = 0;
+    for (int64_t word = 0; word <= s[SITE_COUNT] >> 6; word++) {
+        uint64_t left = it->near_sites[word] & admitted[word] & it->open_sites[word] & offering[word];
+        for (; left; left &= left - 1) {
+            if (count == CANDIDATES_MAX) return -1;
+            const int64_t site = 64 * word + __builtin_ctzll(left);
+            ask(WORDS32(STALLS) + STALL_LINE * stall_of[site]);
+            candidates[count][0] = site;
+            candidates[count++][1] = stall_of[site];
+        }
+    }
+    for (int row = 0; row < count; row++) {
+        const int32_t *stall = WORDS32(STALLS) + STALL_LINE * candidates[row][1];
+        for (int number = 0; number < stall[STALL_COUNT]; number++) {
+            const int32_t *offer = stall + STALL_HEAD + STALL_OFFER * number;
+            if (!attributes_pass(it->campaign, offer[1])) continue;
+            if (found == SURVIVORS_MAX) return -1;
+            it->survivors[found++] = (survivor_t){offer[0], candidates[row][0], bound, FROM_STALL};
+            ask_for_offer(s, it, offer[0], candidates[row][0]);
+        }
+    }
+    return found;
 }
 
 /* Put the best offer and the best of another owner group into `winner` and `rival`; deals: no rival. */
 static void search(int64_t *s, row_t bid, int deals, best_t *winner, best_t *rival)
 {
-    row_t campaign = WORDS64(CAMPAIGNS) + CAMPAIGN_ROW * bid[REST_CAMPAIGN];
     row_t sites = WORDS64(SITES);
     const uint8_t *site_rules = BYTES(SITE_RULES) + s[SITE_CAPACITY] * bid[REST_CAMPAIGN];
-    const int32_t *rtt = WORDS32(RTT) + s[SITE_CAPACITY] * bid[REST_ORIGIN];
-    const uint64_t *near_sites = BITS64(NEAR) + s[SITE_WORDS] * (BANDS * bid[REST_ORIGIN] + bid[REST_BAND]);
-    const int64_t lease_us = bid[REST_LEASE_US], time_value = campaign[CAMPAIGN_TIME_VALUE];
-    const mix_t m = mix_of(bid[REST_TOKENS_IN], bid[REST_TOKENS_OUT]);
-    survivor_t survivors[SHELF_PLACES + 1];
-    int64_t to_beat = 0;
-    for (int64_t place = 0; place < campaign[CAMPAIGN_MODEL_COUNT]; place++) {
-        const int64_t model = campaign[CAMPAIGN_MODELS + place], lane = LANES_PER_MODEL * model + deals;
+    search_t it;
+    it.bid = bid;
+    it.campaign = WORDS64(CAMPAIGNS) + CAMPAIGN_ROW * bid[REST_CAMPAIGN];
+    it.rtt = WORDS32(RTT) + s[SITE_CAPACITY] * bid[REST_ORIGIN];
+    it.near_rows = BITS64(NEAR) + s[SITE_WORDS] * BANDS * bid[REST_ORIGIN];
+    it.open_sites = BITS64(OPEN_SITES);
+    it.lease_us = bid[REST_LEASE_US];
+    it.time_value = it.campaign[CAMPAIGN_TIME_VALUE];
+    it.m = mix_of(bid[REST_TOKENS_IN], bid[REST_TOKENS_OUT]);
+    it.to_beat = 0;
+    for (int64_t place = 0; place < it.campaign[CAMPAIGN_MODEL_COUNT]; place++) {
+        const int64_t model = it.campaign[CAMPAIGN_MODELS + place], lane = LANES_PER_MODEL * model + deals;
         row_t at_lane = WORDS64(LANES) + LANE_WORDS * lane;
         if (at_lane[LANE_COUNT] == 0 || WORDS64(MODELS)[MODEL_ROW * model + MODEL_HALTS]) continue;
-        const int64_t markdown = campaign[CAMPAIGN_MARKDOWNS + place], ceiling = bid[REST_PRICE] - markdown;
+        const int64_t markdown = it.campaign[CAMPAIGN_MARKDOWNS + place];
+        it.ceiling = bid[REST_PRICE] - markdown;
+        set_band(s, &it, bid[REST_BAND]);
         const int64_t first_view = view_range(s, bid[REST_CAMPAIGN], place, lane);
-        const int64_t first = at_lane[LANE_FIRST], end = first + at_lane[LANE_COUNT];
+        const int64_t first = at_lane[LANE_FIRST];
+        int64_t end = first + at_lane[LANE_COUNT];
         for (int64_t entry = first; entry < first + AHEAD && entry < end; entry++) ask_for(s, entry, first_view);
-        for (int64_t entry = first; entry < end; entry++) {
-            row_t line = WORDS64(DIRECTORY) + ENTRY_ROW * entry;
-            if (ceiling - bound_of(line, &m, lease_us) < to_beat) break;
-            if (entry + AHEAD < end) ask_for(s, entry + AHEAD, first_view);
-            const int64_t number = line[ENTRY_SHELF] & 0xFFFFFFFF;
-            int64_t *shelf = WORDS64(SHELVES) + SHELF_ROW * number;
-            if (shelf[SHELF_VERSION] & 1) look_at_fresh(s, shelf);
-            const uint64_t version = (uint64_t)shelf[SHELF_VERSION] >> 1;
-            uint64_t *view = BITS64(VIEWS) + VIEW_ROW * (first_view + (line[ENTRY_SHELF] >> 32));
-            if (view[VIEW_VERSION] != version) make_view(s, bid[REST_CAMPAIGN], view, number, version);
-            const int count = survivors_of(s, shelf, number, view, rtt, near_sites, &m, lease_us, ceiling,
-                                           to_beat, winner, survivors);
-            for (int i = 0; i < count; i++) {
-                const survivor_t *found = survivors + i;
-                if (found->bound < to_beat) continue;
-                row_t site = sites + SITE_ROW * found->site;
-                const int64_t rtt_us = (int64_t)rtt[found->site] >> 1, group = site[SITE_GROUP];
-                const int64_t away = (time_value * rtt_us) >> 10, here = found->offer;
-                if (found->bound - away < to_beat) continue;
-                if (found->bound - away < winner->score && group == winner->group) continue;
+        int board = 0;
+        for (int64_t entry = first; entry < end;) {
+            int found = 0;
+            while (entry < end && found < GATHER) {
+                row_t line = WORDS64(DIRECTORY) + ENTRY_ROW * entry;
+                const int64_t bound = it.ceiling - bound_of((const int32_t *)line, &it.m, it.lease_us);
+                if (bound < it.to_beat) {
+                    end = entry;
+                    break;
+                }
+                narrower(s, &it, bound - it.to_beat);
+                if (entry == first + s[SHELVES_FIRST] && board == 0) {
+                    const int by_place = survivors_at(s, &it, found, model, bound);
+                    if (by_place >= 0) {
+                        found = by_place;
+                        end = entry;
+                        break;
+                    }
+                }
+                const int64_t number = line[ENTRY_SHELF] & 0xFFFFFFFF;
+                int64_t *shelf = WORDS64(SHELVES) + SHELF_ROW * number;
+                if (board == 0) {
+                    if (entry + AHEAD < end) ask_for(s, entry + AHEAD, first_view);
+                    if (line[ENTRY_VERSION] & 1) look_at_fresh(s, shelf);
+                }
+                const uint64_t version = (uint64_t)line[ENTRY_VERSION];
+                uint64_t *view = BITS64(VIEWS) + VIEW_ROW * (first_view + (line[ENTRY_SHELF] >> 32));
+                if (view[VIEW_VERSION] >> 1 != version >> 1) make_view(s, bid[REST_CAMPAIGN], view, number, version);
+                if (view[VIEW_VERSION] & 1) {
+                    found = survivors_listed(s, &it, found, number, (const int32_t *)view, bound);
+                    if (version & 1) found = survivors_fresh(s, &it, found, number, bound);
+                } else {
+                    found = survivors_of(s, &it, found, shelf, number, view, &board, winner);
+                    if (board < BOARDS) break;
+                    board = 0;
+                }
+                entry++;
+            }
+            settle_listed(s, &it, found);
+            for (int i = 0; i < found; i++) {
+                const survivor_t *one = it.survivors + i;
+                if (one->bound < it.to_beat) continue;
+                row_t site = sites + SITE_ROW * one->site;
+                const int64_t rtt_us = (int64_t)it.rtt[one->site] >> 1, group = site[SITE_GROUP];
+                const int64_t away = (it.time_value * rtt_us) >> 10, here = one->offer;
+                if (one->bound - away < it.to_beat) continue;
+                if (one->bound - away < winner->score && group == winner->group) continue;
                 row_t asks = WORDS64(ASKS) + ASK_ROW * here;
-                const int64_t bound = ceiling - away
+                const int64_t bound = it.ceiling - away
                     - price_of(bid, asks[ASK_IN], asks[ASK_OUT], asks[ASK_SECOND]);
-                if (bound < to_beat || (bound < winner->score && group == winner->group)) continue;
-                const int site_rule = found->fresh ? site_rules[found->site] : 0;
-                const int peers = !campaign[CAMPAIGN_PEERING] || site_peers(s, site, bid[REST_ASN]);
-                judged_t it;
-                if (!judge(s, bid, campaign, here, markdown, site_rule, !found->fresh, peers,
-                           rtt_us + site[SITE_MARGIN], &it))
+                if (bound < it.to_beat || (bound < winner->score && group == winner->group)) continue;
+                const int known = one->known != FRESH, site_rule = known ? 0 : site_rules[one->site];
+                if (one->known == FROM_STALL && (((const int32_t *)asks)[ASK_DEAL] != 0) != deals) continue;
+                const int peers = !it.campaign[CAMPAIGN_PEERING] || site_peers(s, site, bid[REST_ASN]);
+                judged_t judged;
+                if (!judge(s, bid, it.campaign, here, markdown, site_rule, known, peers,
+                           rtt_us + site[SITE_MARGIN], &judged))
                     continue;
-                const best_t offer = {here, it.score, it.latency, it.cost, group};
-                if (winner->offer == 0 || better(s, here, &it, winner)) {
+                const best_t offer = {here, judged.score, judged.latency, judged.cost, group};
+                if (winner->offer == 0 || better(s, here, &judged, winner)) {
                     if (winner->offer && winner->group != group) *rival = *winner;
                     *winner = offer;
-                } else if (group != winner->group && (rival->offer == 0 || better(s, here, &it, rival))) {
+                } else if (group != winner->group && (rival->offer == 0 || better(s, here, &judged, rival))) {
                     *rival = offer;
                 }
-                if (deals) to_beat = winner->score;
-                else if (rival->offer) to_beat = rival->score;
+                if (deals) it.to_beat = winner->score;
+                else if (rival->offer) it.to_beat = rival->score;
             }
         }
     }

@@ -13,12 +13,15 @@ from matching_core.market import Market
 from schemas.lists import band_of_budget
 
 # What C writes: slots taken and who is sold out, views that were missing, which offers are fresh.
-WRITTEN: Final = ("ASKS", "SHELVES", "WORDS", "VIEWS", "VIEW_RANGES")
+WRITTEN: Final = ("ASKS", "SHELVES", "DIRECTORY", "WORDS", "VIEWS", "VIEW_RANGES")
 # Numbers that stand beside the kernels that use them, by module.
 BESIDE: Final = {
     "words": ("PRECISION_BIT", "CONTRACT_BIT", "LACKS_BIT", "COLD_START", "SOLD_OUT", "NOBODY"),
     "index": ("WASTED_MAX",),
-    "search": ("AHEAD",),
+    "search": ("AHEAD", "GATHER", "FRESH"),
+    "views": ("PLACE_BITS",),
+    "few": ("FROM_STALL",),
+    "near": ("BANDS_US",),
 }  # fmt: skip
 
 
@@ -43,6 +46,11 @@ def _header(named: dict[str, Any]) -> str:
         f"#define {name} INT64_C({value})"
         for name, value in named.items()
         if isinstance(value, int)
+    ]
+    lines += [
+        f"#define {name} {{{', '.join(map(str, value))}}}"
+        for name, value in named.items()
+        if name == "BANDS_US"
     ]
     return "\n".join(["#include <stdint.h>", *lines])
 

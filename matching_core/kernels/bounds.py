@@ -7,6 +7,7 @@ from matching_core.jit import Array, bits_table, i64, inner, kernel, lowest_bit,
 from matching_core.kernels.names import first_of_site, next_of_site, offer_at
 
 NONE = 1 << 60  # the least of no offer; times no tokens at all it is 0, so it is never asked
+MOST = (1 << 31) - 1  # what an entry of 32 bits says at most: still true of what is dearer
 _ZERO = np.uint64(0)
 _ONE = np.uint64(1)
 
@@ -64,6 +65,28 @@ def lower(lines: Array, row: int, at: int, asks: Array, offer: int) -> bool:
 
 
 @inner
+def lower_entry(lines: Array, row: int, asks: Array, offer: int) -> bool:
+    """Let the bounds of an entry (`small_table`) hold for one more offer; returns whether they did not yet."""
+    a, b, second = asks[offer, c.ASK_IN], asks[offer, c.ASK_OUT], asks[offer, c.ASK_SECOND]
+    changed = (
+        (a < lines[row, 0])
+        | (4 * a + b < lines[row, 1])
+        | (a + b < lines[row, 2])
+        | (a + 4 * b < lines[row, 3])
+        | (b < lines[row, 4])
+        | (second < lines[row, 5])
+    )
+    if changed:
+        lines[row, 0] = min(i64(lines[row, 0]), a)
+        lines[row, 1] = min(i64(lines[row, 1]), 4 * a + b)
+        lines[row, 2] = min(i64(lines[row, 2]), a + b)
+        lines[row, 3] = min(i64(lines[row, 3]), a + 4 * b)
+        lines[row, 4] = min(i64(lines[row, 4]), b)
+        lines[row, 5] = min(i64(lines[row, 5]), second)
+    return bool(changed)
+
+
+@inner
 def settle_bounds(s: Array, lane: int, last: int) -> None:
     """Set the bounds of the entries up to `last` from their boards and from the entry behind each.
 
@@ -71,6 +94,7 @@ def settle_bounds(s: Array, lane: int, last: int) -> None:
     """
     lanes = table(s, c.LANES, c.LANE_WORDS)
     directory = table(s, c.DIRECTORY, c.ENTRY_ROW)
+    bounds = small_table(s, c.DIRECTORY, c.ENTRY_NARROW)
     shelves = table(s, c.SHELVES, c.SHELF_ROW)
     first = lanes[lane, c.LANE_FIRST]
     end = first + lanes[lane, c.LANE_COUNT]
@@ -78,12 +102,12 @@ def settle_bounds(s: Array, lane: int, last: int) -> None:
         shelf = directory[entry, c.ENTRY_SHELF] & 0xFFFFFFFF
         changed = False
         for word in range(c.BOUNDS):
-            least = directory[entry + 1, word] if entry + 1 < end else NONE
+            least = i64(bounds[entry + 1, word]) if entry + 1 < end else MOST
             for board in range(c.BOARDS):
                 at = c.SHELF_BOARDS + c.BOARD_WORDS * board + word
                 least = min(least, shelves[shelf, at])
-            if directory[entry, word] != least:
-                directory[entry, word] = least
+            if bounds[entry, word] != least:
+                bounds[entry, word] = least
                 changed = True
         if not changed and entry < last:
             return

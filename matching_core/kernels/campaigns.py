@@ -1,9 +1,12 @@
-"""The rules that depend on campaign and site alone, compiled into one byte (MARKET.md §5, 4–11).
+"""The rules that depend on campaign and site alone, compiled into a byte and a bit (MARKET.md §5, 4–11).
 
-A row of bytes per campaign says which rule each site fails first, 0 where it passes all. It is made
+A row of bytes per campaign says which rule each site fails first, 0 where it passes all, and a row of
+bits which sites pass. They are made
 when the campaign is registered and again for whatever a change of a site, an operator or a buyer
 touches.
 """
+
+import numpy as np
 
 from matching_core import columns as c
 from matching_core.jit import Array, bits_table, byte_table, inner, kernel, table
@@ -76,13 +79,24 @@ def site_rule(s: Array, campaign: int, site: int) -> int:
     return ELIGIBLE
 
 
+@inner
+def note_rule(s: Array, campaign: int, site: int, rule: int) -> None:
+    """Note which rule a site fails first for a campaign."""
+    byte_table(s, c.SITE_RULES, s[c.SITE_CAPACITY])[campaign, site] = rule
+    admitted = bits_table(s, c.CAMPAIGN_SITES, s[c.SITE_WORDS])
+    bit = np.uint64(1) << np.uint64(site & 63)
+    if rule == ELIGIBLE:
+        admitted[campaign, site >> 6] |= bit
+    else:
+        admitted[campaign, site >> 6] &= ~bit
+
+
 @kernel
 def compile_campaign(s: Array, campaign: int) -> int:
     """Note for all sites which rule of a campaign they fail first; views of it are made anew."""
-    rules = byte_table(s, c.SITE_RULES, s[c.SITE_CAPACITY])
     ranges = table(s, c.VIEW_RANGES, c.VIEW_RANGE_ROW)
     for site in range(1, s[c.SITE_COUNT] + 1):
-        rules[campaign, site] = site_rule(s, campaign, site)
+        note_rule(s, campaign, site, site_rule(s, campaign, site))
     for word in range(c.VIEW_RANGE_ROW):
         ranges[campaign, word] = 0
     forget_stages(s, campaign)
@@ -106,7 +120,7 @@ def compile_site(s: Array, site: int) -> int:
             differs = 1
         if rule != rules[campaign, site]:
             forget_stages(s, campaign)
-        rules[campaign, site] = rule
+        note_rule(s, campaign, site, rule)
     if differs != 0:
         freshen_site(s, site)
     return differs

@@ -78,6 +78,9 @@ def room(s: Array, kind: int, count: int, at_ns: int) -> int:
         # A lane whose stretch is full gets one twice as long.
         if s[c.DIRECTORY_ROWS] + 4 * (shelves + count) > s[c.DIRECTORY + 1]:
             return c.DIRECTORY
+        # A stall that is full moves to twice the lines; all offers may come to one of them.
+        if s[c.STALL_LINES] + count * (4 * s[c.LARGEST_STALL] + 5) > s[c.STALLS + 1]:
+            return c.STALLS
         # No campaign's view of one lane is too much for all of the table.
         if 4 * shelves > s[c.VIEWS + 1]:
             return c.VIEWS

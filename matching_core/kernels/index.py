@@ -32,7 +32,7 @@ import numpy as np
 
 from matching_core import columns as c
 from matching_core.jit import Array, bits_table, i64, inner, small_table, table
-from matching_core.kernels.bounds import key_of, lower, measure, settle_bounds
+from matching_core.kernels.bounds import key_of, lower_entry, measure, settle_bounds
 from matching_core.kernels.names import first_of_site, next_of_site, offer_at
 from matching_core.kernels.shelves import (
     MERGED,
@@ -45,7 +45,9 @@ from matching_core.kernels.shelves import (
     put,
     remove_shelf,
     split,
+    tell_version,
 )
+from matching_core.kernels.stalls import add_to_stall, take_from_stall
 from matching_core.kernels.words import NOBODY, SOLD_OUT
 
 _FRESH_MAX = 32  # that many fresh offers: the shelf gets a new version
@@ -68,6 +70,7 @@ def freshen(s: Array, offer: int) -> None:
     bits[shelf, c.SHELF_FRESH + (place >> 6)] |= _ONE << np.uint64(place & 63)
     shelves[shelf, c.SHELF_FRESH_COUNT] += 1
     shelves[shelf, c.SHELF_VERSION] |= 1
+    tell_version(s, shelf)
 
 
 @inner
@@ -106,8 +109,10 @@ def index_offer(s: Array, offer: int) -> None:
     put(s, shelf, board, offer)
     freshen(s, offer)
     first = lanes[lane, c.LANE_FIRST]
-    while entry >= first and lower(directory, entry, 0, asks, offer):
+    bounds = small_table(s, c.DIRECTORY, c.ENTRY_NARROW)
+    while entry >= first and lower_entry(bounds, entry, asks, offer):
         entry -= 1
+    add_to_stall(s, offer)
     if lane & 1:
         s[c.DEALS_STANDING] += 1
 
@@ -129,6 +134,7 @@ def unindex_offer(s: Array, offer: int) -> None:
     shelves[shelf, c.SHELF_COUNT] -= 1
     shelves[shelf, c.SHELF_GONE] += 1
     lane = shelves[shelf, c.SHELF_LANE]
+    take_from_stall(s, offer)
     if lane & 1:
         s[c.DEALS_STANDING] -= 1
     if shelves[shelf, c.SHELF_COUNT] == 0:

@@ -27,7 +27,7 @@ from matching_core.jit import (
 )
 from matching_core.kernels.book import stands
 from matching_core.kernels.hopes import LANE_NARROW, LANE_QUICKNESS, SLOWEST, lane_stage, tighten
-from matching_core.kernels.names import first_of_site, next_of_site, offer_at
+from matching_core.kernels.near import is_near, near_of
 from matching_core.kernels.rules import (
     COLD,
     CONTRACT,
@@ -35,11 +35,12 @@ from matching_core.kernels.rules import (
     NO_CAPACITY,
     NO_MODEL,
     PRICE,
+    attribute_rule,
     judge,
     markdown_of,
     site_peers,
 )
-from matching_core.kernels.search import ask_for, is_near, near_of
+from matching_core.kernels.search import ask_for
 from matching_core.kernels.stages import (
     KNOWN_OF_ALL,
     KNOWN_OF_FAILING,
@@ -48,6 +49,7 @@ from matching_core.kernels.stages import (
     none_passes,
     was_misleading,
 )
+from matching_core.kernels.stalls import place_of
 from matching_core.kernels.views import admitted, ensure_view, view_range
 from matching_core.kernels.words import forbidden, passing
 
@@ -135,19 +137,17 @@ def near_sites(s: Array, quickness: int) -> int:
     rtt = small_table(s, c.RTT, s[c.SITE_CAPACITY])
     near_bits = bits_table(s, c.NEAR, s[c.SITE_WORDS])
     open_sites = bits_table(s, c.OPEN_SITES, s[c.SITE_WORDS])
-    site_rules = byte_table(s, c.SITE_RULES, s[c.SITE_CAPACITY])
+    admitted_sites = bits_table(s, c.CAMPAIGN_SITES, s[c.SITE_WORDS])
     near = near_of(s, 0)
     campaign, origin = rests[0, c.REST_CAMPAIGN], rests[0, c.REST_ORIGIN]
     peering = campaigns[campaign, c.CAMPAIGN_PEERING] != 0
     budget = rests[0, c.REST_BUDGET] - (SLOWEST - quickness)
     count = 0
     for word in range((s[c.SITE_COUNT] >> 6) + 1):
-        left = near_bits[near, word] & open_sites[0, word]
+        left = near_bits[near, word] & open_sites[0, word] & admitted_sites[campaign, word]
         while left != _ZERO:
             site = 64 * word + lowest_bit(left)
             left &= left - _ONE
-            if (i64(rtt[origin, site]) >> 1) > budget or site_rules[campaign, site] != 0:
-                continue
             if (i64(rtt[origin, site]) >> 1) + sites[site, c.SITE_MARGIN] > budget:
                 continue
             if peering and not site_peers(s, site, rests[0, c.REST_ASN]):
@@ -162,22 +162,26 @@ def near_sites(s: Array, quickness: int) -> int:
 @inner
 def some_fails_price(s: Array, count: int) -> bool:
     """Tell whether an offer at the sites in the first rows of SURVIVORS fails at its price alone."""
-    rests = table(s, c.RESTS_TABLE, c.REST_ROW)
+    campaigns = table(s, c.CAMPAIGNS, c.CAMPAIGN_ROW)
+    campaign = table(s, c.RESTS_TABLE, c.REST_ROW)[0, c.REST_CAMPAIGN]
     survivors = table(s, c.SURVIVORS, c.SURVIVOR_ROW)
-    terms = small_table(s, c.ASKS, c.ASK_NARROW)
     models = table(s, c.MODELS, c.MODEL_ROW)
-    for row in range(count):
-        site = survivors[row, 0]
-        at = first_of_site(s, site)
-        while at != 0:
-            offer = offer_at(s, at)
-            at = next_of_site(s, at)
-            model = i64(terms[offer, c.ASK_MODEL])
-            markdown = markdown_of(s, rests[0, c.REST_CAMPAIGN], model)
-            if markdown < 0 or models[model, c.MODEL_HALTS] != 0:
-                continue
-            if rule_failed(s, CONTRACT, offer, site, markdown) == PRICE:
-                return True
+    stall_of = small_table(s, c.STALL_OF, s[c.SITE_CAPACITY])
+    stalls = small_table(s, c.STALLS, c.STALL_LINE)
+    for place in range(campaigns[campaign, c.CAMPAIGN_MODEL_COUNT]):
+        model = campaigns[campaign, c.CAMPAIGN_MODELS + place]
+        if models[model, c.MODEL_HALTS] != 0:
+            continue
+        markdown = campaigns[campaign, c.CAMPAIGN_MARKDOWNS + place]
+        for row in range(count):
+            site = survivors[row, 0]
+            line = i64(stall_of[model, site])
+            for number in range(stalls[line, c.STALL_COUNT] if line != 0 else 0):
+                at, word = place_of(line, number)
+                if attribute_rule(campaigns, campaign, i64(stalls[at, word + 1])) != 0:
+                    continue
+                if rule_failed(s, CONTRACT, i64(stalls[at, word]), site, markdown) == PRICE:
+                    return True
     return False
 
 
@@ -190,6 +194,7 @@ def furthest_admitted(s: Array) -> int:
     directory = table(s, c.DIRECTORY, c.ENTRY_ROW)
     rows = small_table(s, c.SHELF_OFFERS, c.SHELF_PLACES)
     sites = small_table(s, c.SHELF_SITES, c.SHELF_PLACES)
+    live = bits_table(s, c.SHELVES, c.SHELF_ROW)
     campaign = table(s, c.RESTS_TABLE, c.REST_ROW)[0, c.REST_CAMPAIGN]
     kinds = kinds_of(s)
     stage, quickness = best_stage(s)
@@ -217,6 +222,8 @@ def furthest_admitted(s: Array) -> int:
             view = first_view + (directory[entry, c.ENTRY_SHELF] >> 32)
             ensure_view(s, campaign, view, shelf)
             for board in range(c.BOARDS):
+                if live[shelf, c.SHELF_LIVE + board] == _ZERO:
+                    continue
                 left = admitted(s, view, shelf, board)
                 while left != _ZERO:
                     at = c.BOARD * board + lowest_bit(left)

@@ -8,7 +8,7 @@ stand in the order of the table, because the first that fails is the reason (§7
 import numpy as np
 
 from matching_core import columns as c
-from matching_core.jit import Array, bits_table, i64, inner, small_table, table
+from matching_core.jit import Array, bits_table, i64, inner, prefetch, small_table, table
 from matching_core.kernels.wide import ceil_div
 
 # Numbers of the rules that kernels name.
@@ -109,6 +109,15 @@ def attribute_rule(campaigns: Array, campaign: int, attributes: int) -> int:
     if allowed != 0 and (allowed >> ((attributes >> 16) & 255)) & 1 == 0:
         return CONTRACT
     return ELIGIBLE
+
+
+@inner
+def ask_for_offer(s: Array, offer: int, site: int) -> None:
+    """Let the lines come that judging an offer for the bid in row 0 takes."""
+    origin = table(s, c.RESTS_TABLE, c.REST_ROW)[0, c.REST_ORIGIN]
+    prefetch(s, c.ASKS, 8 * c.ASK_ROW * offer)
+    prefetch(s, c.RTT, 4 * (s[c.SITE_CAPACITY] * origin + site))
+    prefetch(s, c.SITES, 8 * c.SITE_ROW * site)
 
 
 @inner

@@ -30,14 +30,20 @@ from matching_core.jit import (
     table,
 )
 from matching_core.kernels.bounds import least_cost, mix_of
+from matching_core.kernels.few import FROM_STALL, MANY, list_stalls, survivors_at
 from matching_core.kernels.index import look_at_fresh
-from matching_core.kernels.rules import cost_of, judge, site_peers
-from matching_core.kernels.views import admitted, ensure_view, view_range
+from matching_core.kernels.near import is_near, narrower, near_of
+from matching_core.kernels.rules import ask_for_offer, cost_of, judge, site_peers
+from matching_core.kernels.views import PLACE_BITS, make_view, view_range
 
 _ZERO = np.uint64(0)
 _ONE = np.uint64(1)
 OPEN, DEALS = 0, 1  # lanes of a model
-AHEAD = 3  # shelves whose lines are asked for
+AHEAD = 6  # shelves whose lines are asked for
+FRESH = 1  # of a survivor: nothing is known of what it passes
+GATHER = 10  # offers that are judged together, so that they wait for memory together
+_PLACE_MASK = (1 << PLACE_BITS) - 1
+_NO_BOUND = -1  # less than any score that an eligible offer has
 
 
 @inner
@@ -62,28 +68,14 @@ def ask_for(s: Array, entry: int, first_view: int) -> None:
 
 
 @inner
-def near_of(s: Array, bid: int) -> int:
-    """Return the row of NEAR for a bid's origin and band."""
-    rests = table(s, c.RESTS_TABLE, c.REST_ROW)
-    return i64(c.BANDS * rests[bid, c.REST_ORIGIN] + rests[bid, c.REST_BAND])
-
-
-@inner
-def is_near(s: Array, near: int, site: int) -> bool:
-    """Tell whether a site is within the band's bound of the origin, and not halted."""
-    word = site >> 6
-    bits = bits_table(s, c.NEAR, s[c.SITE_WORDS])[near, word]
-    bits &= bits_table(s, c.OPEN_SITES, s[c.SITE_WORDS])[0, word]
-    return bool((bits >> np.uint64(site & 63)) & _ONE)
-
-
-@inner
 def survivors_of(
-    s: Array, view: int, shelf: int, ceiling: int, to_beat: int, own_group: int, own_score: int
-) -> int:
-    """Put the offers of a shelf into SURVIVORS that are near and may matter; returns how many.
+    s: Array, found: int, near: int, view: int, shelf: int, board: int, ceiling: int, to_beat: int,
+    own_group: int, own_score: int,
+) -> tuple[int, int]:  # fmt: skip
+    """Add the offers of some boards to the `found` first SURVIVORS that are near and may matter.
 
-    `view`: row of VIEWS. What is near is one offer in five, and none can foresee which: the loop
+    Returns how many there are then, and the first board that was not looked at: it stops when there are
+    enough to judge. `view`: row of VIEWS, with a bit an offer. What is near is one offer in five, and none can foresee which: the loop
     writes all of them down, each over the one before if that was not near.
     """
     rests = table(s, c.RESTS_TABLE, c.REST_ROW)
@@ -94,25 +86,28 @@ def survivors_of(
     survivors = table(s, c.SURVIVORS, c.SURVIVOR_ROW)
     near_sites = bits_table(s, c.NEAR, s[c.SITE_WORDS])
     open_sites = bits_table(s, c.OPEN_SITES, s[c.SITE_WORDS])
-    near = near_of(s, 0)
     lease_us = rests[0, c.REST_LEASE_US]
     mix, of_mix, of_next = mix_of(rests[0, c.REST_TOKENS_IN], rests[0, c.REST_TOKENS_OUT])
-    count = 0
-    for board in range(c.BOARDS):
-        word = admitted(s, view, shelf, board)
+    views = bits_table(s, c.VIEWS, c.VIEW_ROW)
+    is_fresh = bits[shelf, c.SHELF_VERSION] & _ONE != _ZERO
+    count = found
+    while board < c.BOARDS and count < GATHER:
+        fresh = bits[shelf, c.SHELF_FRESH + board] if is_fresh else _ZERO
+        word = (views[view, board] | fresh) & bits[shelf, c.SHELF_LIVE + board]
+        first = c.BOARD * board
+        at = c.SHELF_BOARDS + c.BOARD_WORDS * board
+        board += 1
         if word == _ZERO:
             continue
-        at = c.SHELF_BOARDS + c.BOARD_WORDS * board
         tokens = of_mix * shelves[shelf, at + mix] + of_next * shelves[shelf, at + mix + 1]
         bound = ceiling - least_cost(tokens, lease_us * shelves[shelf, at + 5])
         if bound < to_beat or (
             bound < own_score and shelves[shelf, at + c.BOARD_GROUP] == own_group
         ):
             continue
-        fresh = bits[shelf, c.SHELF_FRESH + board]
         while word != _ZERO:
             bit = lowest_bit(word)
-            place = c.BOARD * board + bit
+            place = first + bit
             word &= word - _ONE
             site = i64(sites[shelf, place])
             offer = i64(rows[shelf, place])
@@ -124,12 +119,84 @@ def survivors_of(
             survivors[count, 2] = bound
             survivors[count, 3] = i64((fresh >> np.uint64(bit)) & _ONE)
             count += i64(passes & _ONE)
-    for entry in range(count):
-        site = survivors[entry, 1]
-        prefetch(s, c.ASKS, 8 * c.ASK_ROW * survivors[entry, 0])
-        prefetch(s, c.RTT, 4 * (s[c.SITE_CAPACITY] * rests[0, c.REST_ORIGIN] + site))
-        prefetch(s, c.SITES, 8 * c.SITE_ROW * site)
+    for row in range(found, count):
+        ask_for_offer(s, survivors[row, 0], survivors[row, 1])
+    return count, board
+
+
+@inner
+def survivors_listed(s: Array, found: int, near: int, view: int, shelf: int, bound: int) -> int:
+    """Add what a view lists and is near to the `found` first SURVIVORS; returns how many there are.
+
+    `bound`: the best score that an offer of the shelf may have. Which offers those are, and whether they
+    may be sold, is not known yet: minus shelf and place stand for the row.
+    """
+    listed = small_table(s, c.VIEWS, c.VIEW_NARROW)
+    survivors = table(s, c.SURVIVORS, c.SURVIVOR_ROW)
+    near_sites = bits_table(s, c.NEAR, s[c.SITE_WORDS])
+    open_sites = bits_table(s, c.OPEN_SITES, s[c.SITE_WORDS])
+    count = found
+    for at in range(c.VIEW_LIST):
+        item = i64(listed[view, at])
+        if item == 0:
+            break
+        site = item >> PLACE_BITS
+        passes = (near_sites[near, site >> 6] & open_sites[0, site >> 6]) >> np.uint64(site & 63)
+        survivors[count, 0] = -((shelf << PLACE_BITS) | (item & _PLACE_MASK))
+        survivors[count, 1] = site
+        survivors[count, 2] = bound
+        survivors[count, 3] = 0
+        count += i64(passes & _ONE)
+    for row in range(found, count):
+        place = -survivors[row, 0] & _PLACE_MASK
+        prefetch(s, c.SHELF_OFFERS, 4 * (c.SHELF_PLACES * shelf + place))
+        prefetch(s, c.SHELVES, 8 * c.SHELF_ROW * shelf)
     return count
+
+
+@inner
+def survivors_fresh(s: Array, found: int, near: int, shelf: int, bound: int) -> int:
+    """Add what is fresh on a shelf and near to the `found` first SURVIVORS; returns how many there are."""
+    bits = bits_table(s, c.SHELVES, c.SHELF_ROW)
+    sites = small_table(s, c.SHELF_SITES, c.SHELF_PLACES)
+    survivors = table(s, c.SURVIVORS, c.SURVIVOR_ROW)
+    count = found
+    for board in range(c.BOARDS):
+        word = bits[shelf, c.SHELF_FRESH + board] & bits[shelf, c.SHELF_LIVE + board]
+        while word != _ZERO:
+            place = c.BOARD * board + lowest_bit(word)
+            word &= word - _ONE
+            site = i64(sites[shelf, place])
+            if is_near(s, near, site):
+                survivors[count, 0] = small_table(s, c.SHELF_OFFERS, c.SHELF_PLACES)[shelf, place]
+                survivors[count, 1] = site
+                survivors[count, 2] = bound
+                survivors[count, 3] = FRESH
+                count += 1
+    return count
+
+
+@inner
+def settle_listed(s: Array, found: int) -> None:
+    """Find the offers that SURVIVORS name by shelf and place; those that may not be sold get no bound."""
+    survivors = table(s, c.SURVIVORS, c.SURVIVOR_ROW)
+    bits = bits_table(s, c.SHELVES, c.SHELF_ROW)
+    rows = small_table(s, c.SHELF_OFFERS, c.SHELF_PLACES)
+    for row in range(found):
+        spot = -survivors[row, 0]
+        if spot <= 0:
+            continue
+        shelf, place = spot >> PLACE_BITS, spot & _PLACE_MASK
+        board, bit = place >> 6, np.uint64(place & 63)
+        live = bits[shelf, c.SHELF_LIVE + board]
+        if bits[shelf, c.SHELF_VERSION] & _ONE:  # what is fresh is there once more
+            live &= ~bits[shelf, c.SHELF_FRESH + board]
+        if (live >> bit) & _ONE == _ZERO:
+            survivors[row, 2] = _NO_BOUND
+            continue
+        offer = i64(rows[shelf, place])
+        survivors[row, 0] = offer
+        ask_for_offer(s, offer, survivors[row, 1])
 
 
 @inner
@@ -141,10 +208,12 @@ def search(s: Array, kind: int) -> tuple[int, int, int, int, bool, int, int]:
     """
     rests = table(s, c.RESTS_TABLE, c.REST_ROW)
     asks = table(s, c.ASKS, c.ASK_ROW)
+    terms = small_table(s, c.ASKS, c.ASK_NARROW)
     models = table(s, c.MODELS, c.MODEL_ROW)
     lanes = table(s, c.LANES, c.LANE_WORDS)
     directory = table(s, c.DIRECTORY, c.ENTRY_ROW)
-    shelves = table(s, c.SHELVES, c.SHELF_ROW)
+    bounds = small_table(s, c.DIRECTORY, c.ENTRY_NARROW)
+    views = table(s, c.VIEWS, c.VIEW_ROW)
     survivors = table(s, c.SURVIVORS, c.SURVIVOR_ROW)
     sites = table(s, c.SITES, c.SITE_ROW)
     campaigns = table(s, c.CAMPAIGNS, c.CAMPAIGN_ROW)
@@ -175,19 +244,55 @@ def search(s: Array, kind: int) -> tuple[int, int, int, int, bool, int, int]:
         end = first + count
         for entry in range(first, min(first + AHEAD, end)):
             ask_for(s, entry, first_view)
-        for entry in range(first, end):
-            tokens = of_mix * directory[entry, mix] + of_next * directory[entry, mix + 1]
-            bound = ceiling - least_cost(tokens, lease_us * directory[entry, 5])
-            if bound < to_beat:
-                break
-            if entry + AHEAD < end:
-                ask_for(s, entry + AHEAD, first_view)
-            shelf = directory[entry, c.ENTRY_SHELF] & 0xFFFFFFFF
-            view = first_view + (directory[entry, c.ENTRY_SHELF] >> 32)
-            if shelves[shelf, c.SHELF_VERSION] & 1:
-                look_at_fresh(s, shelf)
-            ensure_view(s, campaign, view, shelf)
-            found = survivors_of(s, view, shelf, ceiling, to_beat, winner_group, winner_score)
+        near = near_of(s, 0)
+        entry, board = first, 0
+        while entry < end:
+            found = 0
+            while entry < end and found < GATHER:
+                tokens = of_mix * i64(bounds[entry, mix]) + of_next * i64(bounds[entry, mix + 1])
+                bound = ceiling - least_cost(tokens, lease_us * i64(bounds[entry, 5]))
+                if bound < to_beat:
+                    end = entry
+                    break
+                near = narrower(near, time_value, bound - to_beat)
+                if entry == first + s[c.SHELVES_FIRST] and board == 0:
+                    stalls = list_stalls(s, near, campaign, model)
+                    if stalls != MANY:
+                        by_place = survivors_at(s, found, stalls, campaign, bound)
+                        if by_place != MANY:
+                            found, end = by_place, entry
+                            break
+                if entry + AHEAD < end and board == 0:
+                    ask_for(s, entry + AHEAD, first_view)
+                shelf = directory[entry, c.ENTRY_SHELF] & 0xFFFFFFFF
+                view = first_view + (directory[entry, c.ENTRY_SHELF] >> 32)
+                if directory[entry, c.ENTRY_VERSION] & 1 and board == 0:
+                    look_at_fresh(s, shelf)
+                version = directory[entry, c.ENTRY_VERSION]
+                if views[view, c.VIEW_VERSION] >> 1 != version >> 1:
+                    make_view(s, campaign, view, shelf)
+                if views[view, c.VIEW_VERSION] & 1:
+                    found = survivors_listed(s, found, near, view, shelf, bound)
+                    if version & 1:
+                        found = survivors_fresh(s, found, near, shelf, bound)
+                else:
+                    found, board = survivors_of(
+                        s,
+                        found,
+                        near,
+                        view,
+                        shelf,
+                        board,
+                        ceiling,
+                        to_beat,
+                        winner_group,
+                        winner_score,
+                    )
+                    if board < c.BOARDS:
+                        break
+                    board = 0
+                entry += 1
+            settle_listed(s, found)
             for number in range(found):
                 bound = survivors[number, 2]
                 if bound < to_beat:
@@ -204,9 +309,13 @@ def search(s: Array, kind: int) -> tuple[int, int, int, int, bool, int, int]:
                 bound = ceiling - away - cost_of(rests, 0, asks, here)
                 if bound < to_beat or (bound < winner_score and group == winner_group):
                     continue
-                by_site, known = 0, survivors[number, 3] == 0
+                by_site, known = 0, survivors[number, 3] != FRESH
                 if not known:
                     by_site = i64(site_rules[campaign, site])
+                elif survivors[number, 3] == FROM_STALL and (
+                    (terms[here, c.ASK_DEAL] != 0) != (kind == DEALS)
+                ):
+                    continue
                 rule, score, latency, cost, cold = judge(
                     s, 0, here, markdown, by_site, known,
                     not peering or site_peers(s, site, rests[0, c.REST_ASN]),

@@ -4,7 +4,7 @@ import numpy as np
 
 from matching_core import columns as c
 from matching_core.jit import Array, bits_table, i64, inner, lowest_bit, small_table, table
-from matching_core.kernels.bounds import NONE, clear_board, join_board, key_of, settle_bounds
+from matching_core.kernels.bounds import MOST, clear_board, join_board, key_of, settle_bounds
 from matching_core.kernels.words import NOBODY, SOLD_OUT, word_of
 
 MERGED = c.SHELF_PLACES // 2  # two neighbours with fewer offers than this become one
@@ -15,11 +15,22 @@ _FULL = np.uint64(0xFFFFFFFFFFFFFFFF)
 
 
 @inner
+def tell_version(s: Array, shelf: int) -> None:
+    """Let the entry of a shelf say its version, if it is in the directory."""
+    shelves = table(s, c.SHELVES, c.SHELF_ROW)
+    directory = table(s, c.DIRECTORY, c.ENTRY_ROW)
+    entry = shelves[shelf, c.SHELF_ENTRY]
+    if directory[entry, c.ENTRY_SHELF] & 0xFFFFFFFF == shelf:
+        directory[entry, c.ENTRY_VERSION] = shelves[shelf, c.SHELF_VERSION]
+
+
+@inner
 def new_version(s: Array, shelf: int) -> None:
     """Let all views of a shelf be made anew; nothing in it is fresh."""
     shelves = table(s, c.SHELVES, c.SHELF_ROW)
     s[c.VERSIONS] += 1
     shelves[shelf, c.SHELF_VERSION] = s[c.VERSIONS] << 1
+    tell_version(s, shelf)
     shelves[shelf, c.SHELF_WASTED] = 0
     for board in range(c.BOARDS + 1):
         shelves[shelf, c.SHELF_FRESH + board] = 0
@@ -116,9 +127,11 @@ def insert_entry(s: Array, lane: int, at: int, key: int, shelf: int) -> int:
         shelves[directory[entry, c.ENTRY_SHELF] & 0xFFFFFFFF, c.SHELF_ENTRY] = entry
     lanes[lane, c.LANE_COUNT] = count + 1
     entry = first + at
+    bounds = small_table(s, c.DIRECTORY, c.ENTRY_NARROW)
     for word in range(c.BOUNDS):
-        directory[entry, word] = directory[entry + 1, word] if at < count else NONE
+        bounds[entry, word] = bounds[entry + 1, word] if at < count else MOST
     directory[entry, c.ENTRY_KEY] = key
+    directory[entry, c.ENTRY_VERSION] = shelves[shelf, c.SHELF_VERSION]
     directory[entry, c.ENTRY_SHELF] = shelf | (shelves[shelf, c.SHELF_NUMBER] << 32)
     shelves[shelf, c.SHELF_ENTRY] = entry
     return i64(entry)

@@ -1,9 +1,14 @@
-"""What a campaign knows of a shelf: a bit for each offer that passes what it asks of every one.
+"""What a campaign knows of a shelf: which offers pass what it asks of every one.
 
     VIEW_RANGES[campaign]   first row and room, per model and lane
           │
           ▼ + number of the shelf in its lane
-    VIEWS                   seven words, one a board │ version of the shelf
+    VIEWS                   version of the shelf, and one of
+                              seven words: a bit an offer
+                              up to fourteen times site and place: all that pass, 0 ends the list
+
+Most campaigns want few of a shelf's offers. Those stand in the view with their sites, so that a bid sees
+in one line that none of them is near, and needs nothing of the shelf itself.
 
 Whether an offer passes the rules of its site (4 to 11) and of its kind (12 to 15, and 3 where the
 start is the engine's) depends on campaign and offer alone, and hardly ever changes. The first bid of a
@@ -22,6 +27,7 @@ from matching_core.jit import (
     Array,
     bits_table,
     byte_table,
+    count_bits,
     i64,
     inner,
     lowest_bit,
@@ -33,6 +39,9 @@ from matching_core.kernels.words import forbidden_by, passing
 
 _ZERO = np.uint64(0)
 _ONE = np.uint64(1)
+PLACE_BITS = 9
+_SITES_LISTED_MAX = (1 << (31 - PLACE_BITS)) - 1
+assert c.SHELF_PLACES <= 1 << PLACE_BITS
 
 
 @inner
@@ -86,23 +95,62 @@ def make_view(s: Array, campaign: int, row: int, shelf: int) -> None:
             fails_here = np.uint64(site_rules[campaign, site] != 0)
             passed &= ~(fails_here << np.uint64(bit))
         views[row, board] = passed
-    version = table(s, c.SHELVES, c.SHELF_ROW)[shelf, c.SHELF_VERSION] >> 1
-    table(s, c.VIEWS, c.VIEW_ROW)[row, c.VIEW_VERSION] = version
+    version = table(s, c.SHELVES, c.SHELF_ROW)[shelf, c.SHELF_VERSION] & -2
+    table(s, c.VIEWS, c.VIEW_ROW)[row, c.VIEW_VERSION] = version | make_list(s, row, shelf)
+
+
+@inner
+def make_list(s: Array, row: int, shelf: int) -> int:
+    """Let a new view be a list if that is short enough; returns 1 if it is."""
+    views = bits_table(s, c.VIEWS, c.VIEW_ROW)
+    listed = small_table(s, c.VIEWS, c.VIEW_NARROW)
+    sites = small_table(s, c.SHELF_SITES, c.SHELF_PLACES)
+    count = 0
+    for board in range(c.BOARDS):
+        count += count_bits(views[row, board])
+    if count > c.VIEW_LIST or s[c.SITE_COUNT] > _SITES_LISTED_MAX:
+        return 0
+    found = table(s, c.SURVIVORS, c.SURVIVOR_ROW)
+    count = 0
+    for board in range(c.BOARDS):
+        left = views[row, board]
+        while left != _ZERO:
+            place = c.BOARD * board + lowest_bit(left)
+            left &= left - _ONE
+            found[c.SHELF_PLACES + count, 0] = (i64(sites[shelf, place]) << PLACE_BITS) | place
+            count += 1
+    for at in range(c.VIEW_LIST):
+        listed[row, at] = found[c.SHELF_PLACES + at, 0] if at < count else 0
+    return 1
 
 
 @inner
 def ensure_view(s: Array, campaign: int, row: int, shelf: int) -> None:
     """See to it that the view in a row is of the shelf as it is."""
     version = table(s, c.SHELVES, c.SHELF_ROW)[shelf, c.SHELF_VERSION] >> 1
-    if table(s, c.VIEWS, c.VIEW_ROW)[row, c.VIEW_VERSION] != version:
+    if table(s, c.VIEWS, c.VIEW_ROW)[row, c.VIEW_VERSION] >> 1 != version:
         make_view(s, campaign, row, shelf)
+
+
+@inner
+def seen(s: Array, row: int, board: int) -> np.uint64:
+    """Return the offers of a board that pass by the view in a row, whichever way it says so."""
+    if table(s, c.VIEWS, c.VIEW_ROW)[row, c.VIEW_VERSION] & 1 == 0:
+        return np.uint64(bits_table(s, c.VIEWS, c.VIEW_ROW)[row, board])
+    listed = small_table(s, c.VIEWS, c.VIEW_NARROW)
+    word = _ZERO
+    for at in range(c.VIEW_LIST):
+        place = i64(listed[row, at]) & ((1 << PLACE_BITS) - 1)
+        if listed[row, at] != 0 and place >> 6 == board:
+            word |= _ONE << np.uint64(place & 63)
+    return np.uint64(word)
 
 
 @inner
 def admitted(s: Array, row: int, shelf: int, board: int) -> np.uint64:
     """Return the offers of a board that may be sold and that the view in a row does not rule out."""
     bits = bits_table(s, c.SHELVES, c.SHELF_ROW)
-    word = bits_table(s, c.VIEWS, c.VIEW_ROW)[row, board]
+    word = seen(s, row, board)
     if bits[shelf, c.SHELF_VERSION] & _ONE:
         word |= bits[shelf, c.SHELF_FRESH + board]
     return np.uint64(word & bits[shelf, c.SHELF_LIVE + board])

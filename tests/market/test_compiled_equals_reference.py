@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 
+from matching_core import columns as k
 from matching_core.market import Market
 from matching_core.market_file import format_event
 from matching_core.reference import ReferenceMarket
@@ -57,6 +58,18 @@ def test_a_long_market_file_gives_equal_events_and_digests(seed):
     assert_equal(Market(), ReferenceMarket(), commands(seed, COMMANDS))
 
 
+def by_place():
+    """A market that asks at once whether few sites suit a bid: of small books, never many do."""
+    market = Market()
+    market.columns.s[k.SHELVES_FIRST] = 0
+    return market
+
+
+def test_offers_found_by_place_are_those_found_by_price(seed):
+    """As above, with every search by place. Goal: stalls hold what shelves hold, whatever changes."""
+    assert_equal(by_place(), ReferenceMarket(), commands(30_000 + seed, COMMANDS))
+
+
 @settings(
     max_examples=150, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
 )
@@ -64,6 +77,7 @@ def test_a_long_market_file_gives_equal_events_and_digests(seed):
 def test_a_market_file_that_hypothesis_makes_gives_equal_events_and_digests(market_file):
     """As above; a failing file shrinks to the commands that matter."""
     assert_equal(Market(), ReferenceMarket(), market_file)
+    assert_equal(by_place(), ReferenceMarket(), market_file)
 
 
 def test_money_and_slots_agree_after_every_command():
