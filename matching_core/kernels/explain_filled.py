@@ -176,6 +176,7 @@ def look_at_lane(
     rests = table(s, c.RESTS_TABLE, c.REST_ROW)
     lanes = table(s, c.LANES, c.LANE_WORDS)
     directory = table(s, c.DIRECTORY, c.ENTRY_ROW)
+    bounds = small_table(s, c.DIRECTORY, c.ENTRY_NARROW)
     shelves = table(s, c.SHELVES, c.SHELF_ROW)
     ceiling = rests[0, c.REST_PRICE] - markdown
     lease_us = rests[0, c.REST_LEASE_US]
@@ -183,8 +184,8 @@ def look_at_lane(
     first = lanes[lane, c.LANE_FIRST]
     for entry in range(first, first + lanes[lane, c.LANE_COUNT]):
         least = needed_by_all(rows, rules, lane & 1)
-        tokens = of_mix * directory[entry, mix] + of_next * directory[entry, mix + 1]
-        if ceiling - least_cost(tokens, lease_us * directory[entry, 5]) < least:
+        tokens = of_mix * i64(bounds[entry, mix]) + of_next * i64(bounds[entry, mix + 1])
+        if ceiling - least_cost(tokens, lease_us * i64(bounds[entry, 5])) < least:
             return
         shelf = directory[entry, c.ENTRY_SHELF] & 0xFFFFFFFF
         for board in range(c.BOARDS):
