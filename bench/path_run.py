@@ -29,6 +29,7 @@ CATCH_UP_S: Final = 120.0
 FRAMES: Final = (1, 16, 256)
 WINDOW: Final = {1: 128, 16: 32, 256: 8}  # frames under way per session: some 15,000 bids together
 LOAD: Final = 0.6
+STEADY_PER_S: Final = 90_000.0  # beside it the same load in every run, whatever its most was
 IDLE_PER_S: Final = 1 / floors.EVERY_S
 
 
@@ -81,6 +82,7 @@ def _phases(buyers: Buyers, served: "Served", seconds: float) -> dict[str, Phase
     for frame in FRAMES:
         most[frame] = run(f"closed_{frame}", frame, window=WINDOW[frame]).per_second()
     run("load", 256, window=512, per_second=LOAD * most[256])
+    run("steady", 256, window=512, per_second=min(STEADY_PER_S, LOAD * most[256]))
     run("over", 1, window=WINDOW[1], per_second=1.5 * most[1])
     return phases
 
@@ -97,6 +99,10 @@ def _figures(phases: dict[str, Phase]) -> dict[str, Any]:
     result["at_60_percent_per_s"] = round(load.per_second())
     for name, place in (("p50", 50), ("p99", 99), ("worst", 100)):
         result[f"{name}_at_60_percent_us"] = _at(load.latency_ns / 1000, place)
+    steady = phases["steady"]
+    result["steady_per_s"] = round(steady.per_second())
+    for name, place in (("p50", 50), ("p99", 99), ("worst", 100)):
+        result[f"steady_{name}_us"] = _at(steady.latency_ns / 1000, place)
     result["driver_late_p99_at_60_percent_us"] = _at(load.late_ns / 1000, 99)
     result["singles_at_150_percent_per_s"] = round(phases["over"].per_second())
     return result
