@@ -11,6 +11,7 @@ known is passed over, and what is asked for and not used costs a little time.
 from matching_core import columns as c
 from matching_core.jit import Array, i64, inbox, inner, prefetch, table
 from matching_core.kernels.search import ask_for
+from matching_core.kernels.stages import KNOWN_OF_ALL
 from schemas import records
 
 _BID = records.BID_RECORD
@@ -42,6 +43,7 @@ def ask_for_bids(s: Array, place: int, count: int) -> None:
         prefetch(s, c.CAMPAIGNS, row)
         prefetch(s, c.CAMPAIGNS, row + _LINE)
         prefetch(s, c.CAMPAIGNS, row + 2 * _LINE)
+        prefetch(s, c.CAMPAIGNS, row + 8 * KNOWN_OF_ALL)
         prefetch(s, c.VIEW_RANGES, 8 * c.VIEW_RANGE_ROW * campaign)
     if place + _MIDDLE < count:
         campaign = campaign_at(s, place + _MIDDLE)

@@ -113,14 +113,20 @@ def best_stage(s: Array) -> tuple[int, int]:
 
     And SLOWEST less the least time to the first token in these lanes, 0 without any.
     """
-    campaign = table(s, c.RESTS_TABLE, c.REST_ROW)[0, c.REST_CAMPAIGN]
+    campaigns = table(s, c.CAMPAIGNS, c.CAMPAIGN_ROW)
+    models = table(s, c.MODELS, c.MODEL_ROW)
+    lanes = table(s, c.LANES, c.LANE_WORDS)
     notes = small_table(s, c.LANES, LANE_NARROW)
+    campaign = table(s, c.RESTS_TABLE, c.REST_ROW)[0, c.REST_CAMPAIGN]
     stage, quickness = NO_MODEL, 0
-    for number in range(lanes_of(s, campaign)):
-        lane = live_lane(s, campaign, number, kinds_of(s))
-        if lane != 0:
-            stage = max(stage, lane_stage(s, lane))
-            quickness = max(quickness, i64(notes[lane, LANE_QUICKNESS]))
+    for place in range(campaigns[campaign, c.CAMPAIGN_MODEL_COUNT]):
+        model = campaigns[campaign, c.CAMPAIGN_MODELS + place]
+        if models[model, c.MODEL_HALTS] != 0:
+            continue
+        for lane in range(c.LANES_PER_MODEL * model, c.LANES_PER_MODEL * model + kinds_of(s)):
+            if lanes[lane, c.LANE_COUNT] != 0:
+                stage = max(stage, lane_stage(s, lane))
+                quickness = max(quickness, i64(notes[lane, LANE_QUICKNESS]))
     return stage, quickness
 
 
