@@ -45,7 +45,7 @@ class Size(NamedTuple):
     offers: int
     sites: int
     models: int
-    warm: int  # frames until leases are in balance
+    warm: int  # frames until leases are in balance and campaigns know the shelves
     timed: int  # frames of bids per figure
     checked: int  # questions that everybody answers
     share: float
@@ -54,7 +54,7 @@ class Size(NamedTuple):
 
 def size_of(offers: int) -> Size:
     """Return the full size at that many offers."""
-    return Size(offers, 5_000, 50, LEASE_FRAMES, 100, 512, 1.0, 9)
+    return Size(offers, 5_000, 50, max(LEASE_FRAMES, offers // 1_000), 100, 512, 1.0, 9)
 
 
 QUICK: Final = Size(1_000, 200, 5, 4, 10, 64, 0.05, 3)
