@@ -103,6 +103,7 @@ def index_offer(s: Array, offer: int) -> None:
         split(s, shelf)
         entry = entry_for(s, lane, key)
         shelf = directory[entry, c.ENTRY_SHELF] & 0xFFFFFFFF
+    directory[entry, c.ENTRY_KEY] = min(directory[entry, c.ENTRY_KEY], key)
     board = c.BOARDS - 1
     while board > 0 and shelves[shelf, c.SHELF_BOARDS + c.BOARD_WORDS * board + c.BOARD_KEY] > key:
         board -= 1
