@@ -18,7 +18,7 @@ from matching_core.kernels.hopes import (
     LANE_QUICKNESS,
     LANE_SPEED,
     SLOWEST,
-    peer_bit,
+    bit_of_peer,
 )
 from matching_core.kernels.rules import CAPABILITY, COLD
 from matching_core.kernels.stages import KNOWN_OF_ALL, KNOWN_OF_FAILING, PASSES
@@ -458,7 +458,7 @@ def _check_lanes(columns: Columns) -> None:
     bits = columns[k.NEAR][: k.BANDS].reshape(-1)
     for row in columns[k.SITES][1 : s[k.SITE_COUNT] + 1]:
         for asn in columns[k.ASNS][row[k.SITE_ASN_FIRST] :][: row[k.SITE_ASN_COUNT], 0]:
-            assert _bit(bits, int(peer_bit(s, asn)))
+            assert _bit(bits, bit_of_peer(s, asn))
 
 
 def _check_stages(columns: Columns) -> None:

@@ -96,21 +96,32 @@ def kernel(function: Callable[P, R]) -> Callable[P, R]:
 def inner(function: Callable[P, R]) -> Callable[P, R]:
     """Compile a function that only kernels call; it is part of their machine code.
 
-    It has no entry for Python, which would be a sixth of all that is compiled.
-    Numba would compile it once more for every constant that a caller passes (a heap's position, a
-    reason): twice the functions, 40 s instead of 20. What is passed is an int64, constant or not.
+    It gets no entry for Python, which would be a sixth of all that is compiled: called from there it
+    raises TypeError. And Numba would compile it once more for every constant that a caller passes (a
+    heap's position, a reason), so what is passed is an int64, constant or not.
     """
+    if JIT_DISABLED:
+        return function
     compiled = numba.njit(
         error_model="numpy", _nrt=False, no_cpython_wrapper=True, no_cfunc_wrapper=True
     )(function)
-    if not JIT_DISABLED:
-        template_for = compiled.get_call_template
+    template_for = compiled.get_call_template
 
-        def without_constants(args: Any, kws: Any) -> Any:
-            return template_for(tuple(_unliteral(arg) for arg in args), kws)
+    def without_constants(args: Any, kws: Any) -> Any:
+        return template_for(tuple(_unliteral(arg) for arg in args), kws)
 
-        compiled.get_call_template = without_constants
+    compiled.get_call_template = without_constants
+    compiled.__class__ = _without_entry(type(compiled))
     return cast("Callable[P, R]", compiled)
+
+
+@functools.cache
+def _without_entry(dispatcher: type) -> type:
+    def refuse(self: Any, *_args: Any, **_kwargs: Any) -> None:
+        message = f"{self.py_func.__name__} is for kernels only: use its py_func"
+        raise TypeError(message)
+
+    return type("Inner", (dispatcher,), {"__call__": refuse})
 
 
 def _view_maker(dtype: Any, pointer_bits: int) -> Callable[..., Any]:

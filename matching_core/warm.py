@@ -25,6 +25,7 @@ KERNELS: Final[tuple[tuple[Any, str], ...]] = (
     (bounds.mix_groups, f"int64({_STATE}, int64)"),
     (words.campaign_fails, f"uint64({_STATE}, int64)"),
     (hopes.note_peers, f"int64({_STATE}, int64)"),
+    (hopes.bit_of_peer, f"int64({_STATE}, int64)"),
     (names.count_made, f"int64({_STATE}, {_STATE}, {_STATE}, {_STATE})"),
     (wheel.next_list_ns, f"int64({_STATE})"),
 )

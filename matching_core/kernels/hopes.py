@@ -142,6 +142,12 @@ def may_peer(s: Array, asn: int) -> bool:
 
 
 @kernel
+def bit_of_peer(s: Array, asn: int) -> int:
+    """Return what `peer_bit` does, to Python."""
+    return peer_bit(s, asn)
+
+
+@kernel
 def note_peers(s: Array, site: int) -> int:
     """Set the bits of the networks that a site peers with; returns how many those are.
 

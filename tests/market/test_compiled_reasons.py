@@ -6,7 +6,6 @@ rare, and what misled them has gone; market files of chance are too small for th
 
 import pytest
 
-from matching_core.audit import check_hopes
 from tests.market.large_books import World
 
 STEPS = 160
@@ -27,5 +26,5 @@ def test_reasons_on_a_changing_book_are_those_of_the_reference(seed):
             world.change()
         world.apply(world.bid())
         if step % 20 == 0:
-            check_hopes(world.market.columns)
+            world.market.audit()
     assert len(world.reasons) >= 8, world.reasons

@@ -3,6 +3,7 @@
 import itertools
 import random
 
+import numba
 import numpy as np
 import pytest
 
@@ -17,9 +18,30 @@ EDGES = sorted(
 DIVISORS = [number for number in EDGES if number > 0]
 
 
+# As kernels call them: they have no entry for Python of their own.
+@numba.njit
+def multiply(a, b):
+    return wide.multiply(a, b)
+
+
+@numba.njit
+def multiply_divide(a, b, divisor):
+    return wide.multiply_divide(a, b, divisor)
+
+
+@numba.njit
+def multiply_divide_up(a, b, divisor):
+    return wide.multiply_divide_up(a, b, divisor)
+
+
+@numba.njit
+def add_ended(s, sums_at, fill, buyer, operator, paid):
+    wide.add_ended(s, sums_at, fill, buyer, operator, paid)
+
+
 def test_products_are_exact():
     for a, b in itertools.product(EDGES, EDGES):
-        high, low = wide.multiply(a, b)
+        high, low = multiply(a, b)
         assert (int(high) << 64) + int(low) == a * b
 
 
@@ -27,8 +49,8 @@ def test_quotients_are_exact_and_rounded_as_named():
     for a, b, divisor in itertools.product(EDGES, EDGES, DIVISORS):
         if a * b // divisor >= 2**63 - 1:
             continue
-        assert wide.multiply_divide(a, b, divisor) == a * b // divisor
-        assert wide.multiply_divide_up(a, b, divisor) == -(-a * b // divisor)
+        assert multiply_divide(a, b, divisor) == a * b // divisor
+        assert multiply_divide_up(a, b, divisor) == -(-a * b // divisor)
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -40,11 +62,11 @@ def test_quotients_of_money_are_exact(seed):
         price = rng.randrange(limits.PRICE_NUSD_MAX + 1) >> rng.randrange(48)
         divisor = 1 + (rng.randrange(2**58) >> rng.randrange(58))
         part = rng.randrange(divisor)
-        assert wide.multiply_divide(price, part, divisor) == price * part // divisor
+        assert multiply_divide(price, part, divisor) == price * part // divisor
         ppm = rng.randrange(limits.PPM + 1)
         held_us = rng.randrange(62_000_000)
         exact = -(-price * ppm * held_us // 10**12)
-        assert wide.multiply_divide_up(price, ppm * held_us, 10**12) == exact
+        assert multiply_divide_up(price, ppm * held_us, 10**12) == exact
 
 
 def test_the_sum_over_ended_fills_is_the_digests():
@@ -53,6 +75,13 @@ def test_the_sum_over_ended_fills_is_the_digests():
     total = 0
     for ended in ((1, 1, 1, 0), (2, 3, 4, 5), (2**40, 2**31, 7, 2**48), (3, 1, 2, 12)):
         with np.errstate(over="ignore"):
-            wide.add_ended(s, 0, *ended)
+            add_ended(s, 0, *ended)
         total = (total + ended_term(*ended)) % 2**64
         assert int(sums[0, 0]) == total
+
+
+def test_what_only_kernels_call_refuses_python():
+    if numba.config.DISABLE_JIT:
+        pytest.skip("nothing is compiled: all of it is Python")
+    with pytest.raises(TypeError, match="multiply is for kernels only"):
+        wide.multiply(1, 2)
