@@ -3,7 +3,7 @@
     LANES[model]    open offers │ deals
                         │
                         ▼ a stretch of DIRECTORY, one cache line a shelf, by price
-    DIRECTORY       least prices here and behind │ least key │ which shelf
+    DIRECTORY       least prices here and behind │ least key │ which shelf, its version
                         │
                         ▼
     SHELVES         what may be sold: a bit an offer │ version │ what came since: a bit an offer
@@ -11,6 +11,8 @@
     SHELF_SITES, SHELF_OFFERS   448 times where, and which
     WORDS           448 times what a campaign may ask of an offer, one bit per way to fail:
                     `word & forbidden == 0` passes them all (words.py)
+
+    STALL_OF[model][site] ──▶ STALLS   the same offers by place (stalls.py)
 
 **Bounds.** An entry of DIRECTORY has the least of (ask_in, ask_out) under five mixes, and the least ask
 per second, over the offers of its shelf *and of all shelves behind it*; a board has those of its

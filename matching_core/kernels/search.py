@@ -2,7 +2,9 @@
 
 For each of the bid's models the shelves are looked at by price (index.py), the view of the campaign
 says which of their offers pass what it always asks (views.py), and those are judged whose site is
-near and whose bound can still matter.
+near and whose bound can still matter. The dearer the offers get, the less may the way to them cost:
+what counts as near gets narrower on the way (near.py). After some shelves it is asked whether only a
+handful of sites suit the bid; then their offers are looked at, and no more shelves (few.py).
 
 What is left out cannot matter: a shelf with all behind it, a board or an offer is passed over only
 when its bound, which is never less than any score in it, is less than the rival's score, or than 0,
@@ -11,8 +13,9 @@ the rival if its group differs, and leaves the old rival if not: what was passed
 needed again. An offer of the winner's own group whose bound is less than the winner's score can be
 neither of the two.
 
-The rest of an auction is waiting for memory: so the lines of the next shelf are asked for while this
-one is looked at, and those of all offers of a board that pass before the first is judged.
+The rest of an auction is waiting for memory. So offers are judged in portions: what is near on some
+boards or shelves is written down and its lines are asked for before the first is judged, and so are
+the views of the shelves that come next. A portion is small, because what it finds narrows the next.
 """
 
 import numpy as np
@@ -75,8 +78,8 @@ def survivors_of(
     """Add the offers of some boards to the `found` first SURVIVORS that are near and may matter.
 
     Returns how many there are then, and the first board that was not looked at: it stops when there are
-    enough to judge. `view`: row of VIEWS, with a bit an offer. What is near is one offer in five, and none can foresee which: the loop
-    writes all of them down, each over the one before if that was not near.
+    enough to judge. `view`: row of VIEWS, with a bit an offer. What is near is one offer in five, and none can
+    foresee which: the loop writes all of them down, each over the one before if that was not near.
     """
     rests = table(s, c.RESTS_TABLE, c.REST_ROW)
     shelves = table(s, c.SHELVES, c.SHELF_ROW)
