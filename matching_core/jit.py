@@ -111,12 +111,13 @@ def inner(function: Callable[P, R]) -> Callable[P, R]:
         return template_for(tuple(_unliteral(arg) for arg in args), kws)
 
     compiled.get_call_template = without_constants
-    compiled.__class__ = _without_entry(type(compiled))
+    kind: Any = type(compiled)
+    compiled.__class__ = _without_entry(kind)
     return cast("Callable[P, R]", compiled)
 
 
 @functools.cache
-def _without_entry(dispatcher: type) -> type:
+def _without_entry(dispatcher: Any) -> Any:
     def refuse(self: Any, *_args: Any, **_kwargs: Any) -> None:
         message = f"{self.py_func.__name__} is for kernels only: use its py_func"
         raise TypeError(message)

@@ -50,7 +50,14 @@ from matching_core.kernels.stages import (
     was_misleading,
 )
 from matching_core.kernels.stalls import place_of
-from matching_core.kernels.views import admitted, ensure_view, view_range
+from matching_core.kernels.views import (
+    admitted,
+    ensure_view,
+    is_list,
+    place_listed,
+    site_listed,
+    view_range,
+)
 from matching_core.kernels.words import forbidden, passing
 
 _FEW = 16  # sites whose offers are looked at one by one
@@ -198,9 +205,6 @@ def furthest_admitted(s: Array) -> int:
     campaigns = table(s, c.CAMPAIGNS, c.CAMPAIGN_ROW)
     lanes = table(s, c.LANES, c.LANE_WORDS)
     directory = table(s, c.DIRECTORY, c.ENTRY_ROW)
-    rows = small_table(s, c.SHELF_OFFERS, c.SHELF_PLACES)
-    sites = small_table(s, c.SHELF_SITES, c.SHELF_PLACES)
-    live = bits_table(s, c.SHELVES, c.SHELF_ROW)
     campaign = table(s, c.RESTS_TABLE, c.REST_ROW)[0, c.REST_CAMPAIGN]
     kinds = kinds_of(s)
     stage, quickness = best_stage(s)
@@ -227,23 +231,62 @@ def furthest_admitted(s: Array) -> int:
             shelf = directory[entry, c.ENTRY_SHELF] & 0xFFFFFFFF
             view = first_view + (directory[entry, c.ENTRY_SHELF] >> 32)
             ensure_view(s, campaign, view, shelf)
-            for board in range(c.BOARDS):
-                if live[shelf, c.SHELF_LIVE + board] == _ZERO:
-                    continue
-                left = admitted(s, view, shelf, board)
-                while left != _ZERO:
-                    at = c.BOARD * board + lowest_bit(left)
-                    left &= left - _ONE
-                    looked += 1
-                    rule = rule_failed(
-                        s, furthest, i64(rows[shelf, at]), i64(sites[shelf, at]), markdown
-                    )
-                    furthest = max(furthest, rule)
-                    if furthest >= stage:
-                        return furthest
+            if is_list(s, view) and directory[entry, c.ENTRY_VERSION] & 1 == 0:
+                furthest, judged = furthest_listed(s, furthest, stage, view, shelf, markdown)
+            else:
+                furthest, judged = furthest_on(s, furthest, stage, view, shelf, markdown)
+            looked += judged
+            if furthest >= stage:
+                return furthest
         if looked > _MANY:
             tighten(s, lane)
     return furthest
+
+
+@inner
+def furthest_listed(
+    s: Array, furthest: int, stage: int, view: int, shelf: int, markdown: int
+) -> tuple[int, int]:
+    """Return `furthest`, or how much further than that a live offer in a view that is a list comes.
+
+    And how many were judged: it stops at `stage`, the most that any can. Nothing is fresh on the shelf.
+    """
+    listed = small_table(s, c.VIEWS, c.VIEW_NARROW)
+    rows = small_table(s, c.SHELF_OFFERS, c.SHELF_PLACES)
+    live = bits_table(s, c.SHELVES, c.SHELF_ROW)
+    near = near_of(s, 0)
+    judged = 0
+    for at in range(c.VIEW_LIST):
+        item = i64(listed[view, at])
+        if item == 0 or furthest >= stage:
+            break
+        place, site = place_listed(item), site_listed(item)
+        if furthest >= LATENCY and not is_near(s, near, site):
+            continue
+        if (live[shelf, c.SHELF_LIVE + (place >> 6)] >> np.uint64(place & 63)) & _ONE == _ZERO:
+            continue
+        judged += 1
+        furthest = max(furthest, rule_failed(s, furthest, i64(rows[shelf, place]), site, markdown))
+    return furthest, judged
+
+
+@inner
+def furthest_on(
+    s: Array, furthest: int, stage: int, view: int, shelf: int, markdown: int
+) -> tuple[int, int]:
+    """Return the same for any view: of its offers, and of those that are fresh."""
+    rows = small_table(s, c.SHELF_OFFERS, c.SHELF_PLACES)
+    sites = small_table(s, c.SHELF_SITES, c.SHELF_PLACES)
+    judged = 0
+    for board in range(c.BOARDS):
+        left = admitted(s, view, shelf, board)
+        while left != _ZERO and furthest < stage:
+            place = c.BOARD * board + lowest_bit(left)
+            left &= left - _ONE
+            offer, site = i64(rows[shelf, place]), i64(sites[shelf, place])
+            judged += 1
+            furthest = max(furthest, rule_failed(s, furthest, offer, site, markdown))
+    return furthest, judged
 
 
 @inner

@@ -37,7 +37,7 @@ from matching_core.kernels.few import FROM_STALL, MANY, list_stalls, survivors_a
 from matching_core.kernels.index import look_at_fresh
 from matching_core.kernels.near import is_near, narrower, near_of
 from matching_core.kernels.rules import ask_for_offer, cost_of, judge, site_peers
-from matching_core.kernels.views import PLACE_BITS, make_view, view_range
+from matching_core.kernels.views import PLACE_BITS, make_view, place_listed, site_listed, view_range
 
 _ZERO = np.uint64(0)
 _ONE = np.uint64(1)
@@ -45,7 +45,6 @@ OPEN, DEALS = 0, 1  # lanes of a model
 AHEAD = 6  # shelves whose lines are asked for
 FRESH = 1  # of a survivor: nothing is known of what it passes
 GATHER = 10  # offers that are judged together, so that they wait for memory together
-_PLACE_MASK = (1 << PLACE_BITS) - 1
 _NO_BOUND = -1  # less than any score that an eligible offer has
 
 
@@ -143,15 +142,15 @@ def survivors_listed(s: Array, found: int, near: int, view: int, shelf: int, bou
         item = i64(listed[view, at])
         if item == 0:
             break
-        site = item >> PLACE_BITS
+        site = site_listed(item)
         passes = (near_sites[near, site >> 6] & open_sites[0, site >> 6]) >> np.uint64(site & 63)
-        survivors[count, 0] = -((shelf << PLACE_BITS) | (item & _PLACE_MASK))
+        survivors[count, 0] = -((shelf << PLACE_BITS) | place_listed(item))
         survivors[count, 1] = site
         survivors[count, 2] = bound
         survivors[count, 3] = 0
         count += i64(passes & _ONE)
     for row in range(found, count):
-        place = -survivors[row, 0] & _PLACE_MASK
+        place = place_listed(-survivors[row, 0])
         prefetch(s, c.SHELF_OFFERS, 4 * (c.SHELF_PLACES * shelf + place))
         prefetch(s, c.SHELVES, 8 * c.SHELF_ROW * shelf)
     return count
@@ -189,7 +188,7 @@ def settle_listed(s: Array, found: int) -> None:
         spot = -survivors[row, 0]
         if spot <= 0:
             continue
-        shelf, place = spot >> PLACE_BITS, spot & _PLACE_MASK
+        shelf, place = spot >> PLACE_BITS, place_listed(spot)
         board, bit = place >> 6, np.uint64(place & 63)
         live = bits[shelf, c.SHELF_LIVE + board]
         if bits[shelf, c.SHELF_VERSION] & _ONE:  # what is fresh is there once more

@@ -40,6 +40,7 @@ from matching_core.kernels.words import forbidden_by, passing
 _ZERO = np.uint64(0)
 _ONE = np.uint64(1)
 PLACE_BITS = 9
+_PLACE_MASK = (1 << PLACE_BITS) - 1
 _SITES_LISTED_MAX = (1 << (31 - PLACE_BITS)) - 1
 assert c.SHELF_PLACES <= 1 << PLACE_BITS
 
@@ -133,14 +134,32 @@ def ensure_view(s: Array, campaign: int, row: int, shelf: int) -> None:
 
 
 @inner
+def is_list(s: Array, row: int) -> bool:
+    """Tell whether the view in a row is a list."""
+    return bool(table(s, c.VIEWS, c.VIEW_ROW)[row, c.VIEW_VERSION] & 1)
+
+
+@inner
+def place_listed(item: int) -> int:
+    """Return the place on the shelf that an item of a list is about."""
+    return item & _PLACE_MASK
+
+
+@inner
+def site_listed(item: int) -> int:
+    """Return the site of the offer that an item of a list is about."""
+    return item >> PLACE_BITS
+
+
+@inner
 def seen(s: Array, row: int, board: int) -> np.uint64:
     """Return the offers of a board that pass by the view in a row, whichever way it says so."""
-    if table(s, c.VIEWS, c.VIEW_ROW)[row, c.VIEW_VERSION] & 1 == 0:
+    if not is_list(s, row):
         return np.uint64(bits_table(s, c.VIEWS, c.VIEW_ROW)[row, board])
     listed = small_table(s, c.VIEWS, c.VIEW_NARROW)
     word = _ZERO
     for at in range(c.VIEW_LIST):
-        place = i64(listed[row, at]) & ((1 << PLACE_BITS) - 1)
+        place = place_listed(i64(listed[row, at]))
         if listed[row, at] != 0 and place >> 6 == board:
             word |= _ONE << np.uint64(place & 63)
     return np.uint64(word)
