@@ -178,7 +178,8 @@ STALL_LINE: Final = 16
 STALL_SIZES: Final = 16  # 1, 2, 4 … lines
 CANDIDATE_ROW: Final = 2  # site, stall
 CANDIDATES_MAX: Final = 16
-# The offers that are worth a look: row, site, the best score it may have, whether it is fresh.
+STALL_OFFERS_MAX: Final = 512  # looked at by place: as dear as some thirty shelves
+# The offers that are worth a look: row, site, the best score it may have, what is known of it.
 SURVIVOR_ROW: Final = 4
 SURVIVORS_MAX: Final = 2 * SHELF_PLACES
 

@@ -48,7 +48,8 @@ def _point_cache_at_these_sources() -> None:
         (package.parent / "exchange" / "kernels").glob("*.py")
     )  # keep theirs here too
     sources += [
-        package.parent / "schemas" / name for name in ("limits.py", "records.py", "reasons.py")
+        package.parent / "schemas" / name
+        for name in ("limits.py", "lists.py", "records.py", "reasons.py", "token.py")
     ]
     for source in sources:
         digest.update(source.read_bytes())
@@ -119,7 +120,7 @@ def inner(function: Callable[P, R]) -> Callable[P, R]:
 @functools.cache
 def _without_entry(dispatcher: Any) -> Any:
     def refuse(self: Any, *_args: Any, **_kwargs: Any) -> None:
-        message = f"{self.py_func.__name__} is for kernels only: use its py_func"
+        message = f"{self.py_func.__name__} is for kernels only: call a kernel"
         raise TypeError(message)
 
     return type("Inner", (dispatcher,), {"__call__": refuse})

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from matching_core import columns as k
 from matching_core.event_rows import EVENT_WORDS
-from matching_core.lines import Rooms, as_lines, lines
+from matching_core.lines import Rooms, lines
 
 Array = npt.NDArray[Any]
 
@@ -101,6 +101,18 @@ _GROWS_WITH: Final[dict[int, tuple[int, ...]]] = {
 # What a book is made of: once it is large, half of it in reserve would be most of its memory.
 _OF_OFFERS: Final = (k.OFFERS, k.SHELVES, k.DIRECTORY, k.LEAVES, k.STALLS)
 _DOUBLED_ROWS: Final = 2_048
+_HEAP_SIZE: Final = 2  # words behind a heap's position in `s`
+# Where `s` says the last row that was ever used, or the first that was not: the rest is room.
+_USED: Final[dict[int, int]] = {
+    **dict.fromkeys((k.OFFERS, k.ASKS, k.OFFER_PLACES), k.OFFER_ROWS),
+    **dict.fromkeys((k.SHELVES, k.SHELF_SITES, k.SHELF_OFFERS, k.WORDS), k.SHELF_ROWS),
+    **dict.fromkeys((k.LEAVES, k.LEAF_STATES), k.LEAF_ROWS),
+    **dict.fromkeys((k.FILLS, k.FILL_WAITS, k.FILL_PROGRESS, k.CONCERNED_PLACES), k.FILL_ROWS),
+    k.DIRECTORY: k.DIRECTORY_ROWS,
+    k.STALLS: k.STALL_LINES,
+    k.RESTS_TABLE: k.REST_ROWS,
+    k.FILL_INDEX: k.FILLS_MADE,
+}
 _HEAPS: Final[dict[int, tuple[int, int, int]]] = {
     k.OFFER_HEAP: (k.OFFER_PLACES, 1, 0),
     k.REST_HEAP: (k.RESTS_TABLE, k.REST_ROW, k.REST_PLACE),
@@ -245,10 +257,22 @@ class Columns:
         return old
 
     def snapshot(self) -> dict[str, Array]:
-        """Return copies of all that is state. Addresses in `s` are meaningless there."""
+        """Return copies of all that is state: of each table the rows that were ever used.
+
+        Addresses in `s` are meaningless there; how many rows a table has is said in `s`.
+        """
         forgotten = _TRANSIENT + _CACHES
-        kept = {_TABLES[at][0]: t.copy() for at, t in self._tables.items() if at not in forgotten}
+        kept = {
+            _TABLES[at][0]: table[: self._used(at)].copy()
+            for at, table in self._tables.items()
+            if at not in forgotten
+        }
         return kept | {"s": self.s.copy()}
+
+    def _used(self, at: int) -> int:
+        if at in _HEAPS:
+            return int(self.s[at + _HEAP_SIZE]) + 1
+        return int(self.s[_USED[at]]) + 1 if at in _USED else int(self.s[at + 1])
 
     @classmethod
     def restore(cls, snapshot: dict[str, Array]) -> "Columns":
@@ -262,6 +286,9 @@ class Columns:
                 rows = int(snapshot["s"][at + 1])
                 columns._put(at, lines(rows, columns._words(at), dtype))
             else:
-                columns._put(at, as_lines(snapshot[name]))
+                used = snapshot[name]
+                table = lines(int(snapshot["s"][at + 1]), used.shape[1], used.dtype)
+                table[: used.shape[0]] = used
+                columns._put(at, table)
         columns.forget_views()
         return columns

@@ -388,12 +388,14 @@ static int survivors_at(const int64_t *s, search_t *it, int found, int64_t model
             candidates[count++][1] = stall_of[site];
         }
     }
+    int looked = 0;
     for (int row = 0; row < count; row++) {
         const int32_t *stall = WORDS32(STALLS) + STALL_LINE * candidates[row][1];
+        looked += stall[STALL_COUNT];
+        if (looked > STALL_OFFERS_MAX) return -1;
         for (int number = 0; number < stall[STALL_COUNT]; number++) {
             const int32_t *offer = stall + STALL_HEAD + STALL_OFFER * number;
             if (!attributes_pass(it->campaign, offer[1])) continue;
-            if (found == SURVIVORS_MAX) return -1;
             it->survivors[found++] = (survivor_t){offer[0], candidates[row][0], bound, FROM_STALL};
             ask_for_offer(s, it, offer[0], candidates[row][0]);
         }

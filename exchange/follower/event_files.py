@@ -223,7 +223,6 @@ class EventWriter:
         self._segment_bytes = segment_bytes
         self._handle = -1
         self._offset = 0
-        self._full = -1  # the segment before, until it is synced
         self._given = 0  # up to where the disk was given this one
         self.end = 0
         self.next_seq = 1
@@ -253,28 +252,20 @@ class EventWriter:
 
     def sync(self) -> None:
         """Make all batches durable, before a snapshot counts on them."""
-        self._sync_full()
         if self._handle >= 0:
             os.fdatasync(self._handle)
 
     def close(self) -> None:
-        """Close the files that are open."""
-        for handle in (self._full, self._handle):
-            if handle >= 0:
-                os.close(handle)
-        self._full = self._handle = -1
-
-    def _sync_full(self) -> None:
-        if self._full >= 0:
-            os.fdatasync(self._full)
-            os.close(self._full)
-            self._full = -1
+        """Close the file that is open."""
+        if self._handle >= 0:
+            os.close(self._handle)
+            self._handle = -1
 
     def _open_segment(self, begin: int) -> None:
-        # A segment is synced when the next is full, too: by then the disk has had it all. To wait for
-        # all of it now is to fill the disk's queue, and the exchange's own syncs stand behind.
-        self._sync_full()
-        self._full = self._handle
+        # No segment follows one that is not durable: what is gone after a crash is gone from the end.
+        # The disk was given most of it long ago (`write_back`), so this waits for little.
+        self.sync()
+        self.close()
         path = self._folder / segment_name(begin)
         self._handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         self._offset = self._given = 0

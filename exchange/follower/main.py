@@ -21,7 +21,6 @@ from exchange.follower.door import EventDoor
 from exchange.follower.event_files import Batch
 from exchange.follower.feeds import PublicBook, tape
 from exchange.follower.status import StatusServer
-from exchange.follower.yielding import GivingWay
 from exchange.journal.page import PAGE_NAME, DurablePage
 from exchange.ledger.main import read_status
 from exchange.memory import MORE, make_ready
@@ -155,10 +154,8 @@ class Loop:
     def run(self, stop: threading.Event) -> None:
         """Go round until `stop` is set."""
         self.say()
-        place = GivingWay(time.monotonic_ns())
         while not stop.is_set():
             self.once()
-            place.look(time.monotonic_ns())
 
     def once(self) -> None:
         """Go round once; waits a few milliseconds when there is nothing to do."""

@@ -69,14 +69,16 @@ def survivors_at(s: Array, found: int, listed: int, campaign: int, bound: int) -
     candidates = table(s, c.CANDIDATES, c.CANDIDATE_ROW)
     stalls = small_table(s, c.STALLS, c.STALL_LINE)
     survivors = table(s, c.SURVIVORS, c.SURVIVOR_ROW)
+    looked = 0
     for row in range(listed):
         site, line = candidates[row, 0], candidates[row, 1]
+        looked += i64(stalls[line, c.STALL_COUNT])
+        if looked > c.STALL_OFFERS_MAX:
+            return MANY
         for number in range(stalls[line, c.STALL_COUNT]):
             at, word = place_of(line, number)
             if attribute_rule(campaigns, campaign, i64(stalls[at, word + 1])) != 0:
                 continue
-            if found == c.SURVIVORS_MAX:
-                return MANY
             survivors[found, 0] = stalls[at, word]
             survivors[found, 1] = site
             survivors[found, 2] = bound
