@@ -53,7 +53,7 @@ from schemas import limits, lists
     SHELVES_FIRST,  # shelves a bid looks at before it asks whether few sites suit it
 ) = range(54)  # fmt: skip
 _SCALARS: Final = 54
-SHELVES_FIRST_START: Final = 8
+SHELVES_FIRST_START: Final = 8  # most bids are done by then, and need not count sites
 _TABLES_END: Final = _SCALARS + 2 * 52
 
 # ----------------------------------------------------------------------------- tables
@@ -116,7 +116,7 @@ CAMPAIGN_MARKDOWNS: Final = 17  # and what each is worth less
 CAMPAIGN_RESIDENCY: Final = 26
 CAMPAIGN_DATA: Final = CAMPAIGN_RESIDENCY + COUNTRY_WORDS
 CAMPAIGN_SOVEREIGNTY: Final = CAMPAIGN_DATA + COUNTRY_WORDS
-CAMPAIGN_ROW: Final = 64
+CAMPAIGN_ROW: Final = 64  # the last five words are those of kernels/stages.py
 RESIDENCY_SET, DATA_SET, SOVEREIGNTY_SET = 1, 2, 4  # bits of CAMPAIGN_RULES_SET
 
 # An offer is a row of ASKS and the row of OFFERS with the same number. ASKS is the one cache line that
@@ -142,7 +142,7 @@ CAPABILITIES_SHIFT: Final = 24
 # The index (kernels/index.py draws it). A lane of LANES: where its stretch of DIRECTORY begins, how
 # many entries it has, how many fit, how many shelves it ever had, the first that is free.
 LANE_FIRST, LANE_COUNT, LANE_ROOM, LANE_SHELVES, LANE_FREE = range(5)
-LANE_WORDS: Final = 8
+LANE_WORDS: Final = 8  # the last three are those of kernels/hopes.py
 LANES_PER_MODEL: Final = 2  # open offers, deals
 # An entry of DIRECTORY: six bounds of 32 bits (`small_table`), the least key that belongs to the shelf,
 # the shelf's row and, in the high half, its number in the lane, and the shelf's version once more.
@@ -226,7 +226,9 @@ AHEAD_ROWS: Final = (
 )
 INBOX_BYTES_PER_RECORD: Final = 96
 SENDER_ROW: Final = 2  # member, agent: of each record of the inbox when they come from several
-BANDS: Final = 8  # rows of NEAR per metro: metro × this + band; the last is not used
+BANDS: Final = (
+    8  # rows of NEAR per metro: metro × this + band; metro 0's are those of kernels/hopes.py
+)
 UNREACHABLE: Final = -1  # RTT holds 2 × p99_us + estimate, or this
 
 LEAF_NAMES: Final = 16  # offers of a leaf (kernels/names.py)

@@ -5,8 +5,9 @@
     matrix = market.apply_frame(BID, record, buyer, agent, at_ns)
 
 Nothing of the state changes by it: expiries that are due happen before the bid in any case, row 0 of the
-table of bids is nobody's, and what the market's own search finds out on the way it may forget. One pass over the book finds what fails one rule at most
-(kernels/explain.py); each question is then a few steps over what is left.
+table of bids is nobody's, and what the market's own search finds out on the way it may forget. One pass
+over the book finds what fails one rule at most (kernels/explain.py); each question is then a few steps
+over what is left.
 """
 
 from typing import Any, Final
@@ -120,7 +121,7 @@ class Explainer:
     def scan_filled(self, rules: int) -> tuple[Array, int]:
         """Return those that matter if it fills, one unit, with one of some rules (bits) left out.
 
-        None, if it does not.
+        None of them count, if it does not.
         """
         self._make_room()
         self._stamp += 1

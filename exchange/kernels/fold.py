@@ -46,7 +46,7 @@ def fold(
         reasons: int64[2, numbers]: of bids that ended unfilled, and of rejections; counted up.
         sums: int64[9], columns as above; added to.
         earned: int64[operators + 1, 2], low and high part of what settlements gave each; added to.
-        bounds: int64[buckets], the least unit price of each bucket, ascending.
+        bounds: int64[buckets], the least unit price of each bucket, never descending.
         bands, countries: int32[…, buckets], the slot's histograms; counted up.
         seen: uint8[countries], 1 where a country has anything.
     """

@@ -6,7 +6,7 @@ from matching_core import columns as c
 from matching_core.jit import Array, bits_table, i64, inner, kernel, lowest_bit, small_table, table
 from matching_core.kernels.names import first_of_site, next_of_site, offer_at
 
-NONE = 1 << 60  # the least of no offer; times no tokens at all it is 0, so it is never asked
+NONE = 1 << 60  # the least of no offer: what is computed of it is meaningless, and nobody is there
 MOST = (1 << 31) - 1  # what an entry of 32 bits says at most: still true of what is dearer
 _ZERO = np.uint64(0)
 _ONE = np.uint64(1)

@@ -1,9 +1,8 @@
 """The rules that depend on campaign and site alone, compiled into a byte and a bit (MARKET.md §5, 4–11).
 
 A row of bytes per campaign says which rule each site fails first, 0 where it passes all, and a row of
-bits which sites pass. They are made
-when the campaign is registered and again for whatever a change of a site, an operator or a buyer
-touches.
+bits which sites pass. They are made when the campaign is registered and again for whatever a change of
+a site, an operator or a buyer touches.
 """
 
 import numpy as np

@@ -42,6 +42,7 @@ from matching_core.kernels.views import PLACE_BITS, make_view, place_listed, sit
 _ZERO = np.uint64(0)
 _ONE = np.uint64(1)
 OPEN, DEALS = 0, 1  # lanes of a model
+# Measured on two sizes of book; near these numbers it makes little difference.
 AHEAD = 6  # shelves whose lines are asked for
 FRESH = 1  # of a survivor: nothing is known of what it passes
 GATHER = 10  # offers that are judged together, so that they wait for memory together
