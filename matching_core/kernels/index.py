@@ -24,11 +24,10 @@ entries before it, back to the first that is low enough already (those before th
 that goes leaves them, still true, until so many went from a shelf that it is measured again: no
 offer ever pays for a rebuild of what is not its own shelf.
 
-**Versions.** Campaigns keep what they found out about a shelf (views.py) under its version; the lowest bit of
-it says that something is fresh, and is no part of it. An offer
-that comes, or whose site a campaign judges otherwise than before, is marked fresh: views do not
-know it and every bid looks at it. When much of a shelf is fresh it gets a new version, and views are
-made anew.
+**Versions.** Campaigns keep what they found out about a shelf (views.py) under its version; the lowest
+bit of it says that something is fresh, and is no part of it. An offer that comes, or whose site a
+campaign judges otherwise than before, is marked fresh: views do not know it and every bid looks at it.
+When much of a shelf is fresh it gets a new version, and views are made anew.
 """
 
 import numpy as np
